@@ -1,0 +1,209 @@
+"""Finding every checkpoint on the machine, wherever it lies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from engine.checkpoints.discover import find_checkpoints
+from engine.checkpoints.hub_cache import HubReference, parse_hub_reference
+from engine.checkpoints.model import Checkpoint
+from engine.checkpoints.paths import data_dir, hub_cache_dir
+from tests.checkpoints.builders import COMMIT, make_adapter, make_cached, make_gguf, make_model
+
+OTHER_COMMIT = "f" * 40
+
+
+def _find(tmp_path: Path, *folders: Path) -> dict[str, Checkpoint]:
+    found = find_checkpoints(folders, data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
+    assert len({checkpoint.name for checkpoint in found}) == len(found)
+    return {checkpoint.name: checkpoint for checkpoint in found}
+
+
+def test_an_empty_machine_has_no_checkpoints(tmp_path: Path) -> None:
+    assert _find(tmp_path) == {}
+
+
+def test_every_source_is_listed_with_its_name_and_kind(tmp_path: Path) -> None:
+    make_model(tmp_path / "data" / "models" / "starter")
+    make_model(make_cached(tmp_path / "cache", "org/model"))
+    make_model(tmp_path / "mine" / "publisher" / "repo")
+    make_gguf(tmp_path / "mine" / "small.gguf")
+    run = tmp_path / "data" / "runs" / "first"
+    make_model(run / "final")
+    make_model(run / "checkpoints" / "step-9")
+    make_model(run / "checkpoints" / "step-100")
+    make_model(run / "checkpoints" / "tmp-step-200")
+    found = _find(tmp_path, tmp_path / "mine")
+    assert [(name, checkpoint.source) for name, checkpoint in found.items()] == [
+        ("starter", "starter"),
+        ("org/model", "cache"),
+        ("publisher/repo", "folder"),
+        ("small.gguf", "folder"),
+        ("runs/first", "run"),
+        ("runs/first/step-100", "run"),
+        ("runs/first/step-9", "run"),
+    ]
+    assert all(checkpoint.problem is None for checkpoint in found.values())
+    assert found["org/model"].revision == COMMIT
+
+
+def test_each_revision_of_a_cached_repository_is_listed_once_and_main_has_the_plain_name(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    make_model(make_cached(cache, "org/model"))
+    make_model(make_cached(cache, "org/model", ref="refs/pr/1", commit=OTHER_COMMIT))
+    refs = cache / "models--org--model" / "refs"
+    (refs / "v1.0").write_text(COMMIT)
+    (refs / "broken").write_text("../../../etc")
+    (refs / "gone").write_text("e" * 40)
+    make_model(make_cached(cache, "lonely", ref=""))
+    found = _find(tmp_path)
+    assert {name: checkpoint.revision for name, checkpoint in found.items()} == {
+        "lonely": COMMIT,
+        "org/model": COMMIT,
+        "org/model@refs/pr/1": OTHER_COMMIT,
+    }
+
+
+def test_a_download_that_did_not_finish_is_a_row_with_a_reason(tmp_path: Path) -> None:
+    snapshot = make_cached(tmp_path / "cache", "org/model")
+    make_model(snapshot)
+    weights = snapshot / "model.safetensors"
+    weights.unlink()
+    weights.symlink_to("../../blobs/not-there")
+    assert "no weights" in (_find(tmp_path)["org/model"].problem or "")
+
+
+def test_each_gguf_file_of_a_cached_repository_is_a_row(tmp_path: Path) -> None:
+    snapshot = make_cached(tmp_path / "cache", "org/quants")
+    make_gguf(snapshot / "a-Q4_1.gguf")
+    make_gguf(snapshot / "a-Q8_0.gguf")
+    make_gguf(make_cached(tmp_path / "cache", "org/single") / "b.gguf")
+    found = _find(tmp_path)
+    assert list(found) == ["org/quants/a-Q4_1.gguf", "org/quants/a-Q8_0.gguf", "org/single"]
+    assert {checkpoint.kind for checkpoint in found.values()} == {"gguf"}
+
+
+def test_a_named_folder_that_is_itself_a_hub_cache_is_read_as_one(tmp_path: Path) -> None:
+    make_model(make_cached(tmp_path / "old-cache", "org/model"))
+    assert list(_find(tmp_path, tmp_path / "old-cache")) == ["org/model"]
+
+
+def test_link_loops_and_unreadable_folders_neither_hang_nor_hide_the_rest(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    make_model(folder / "good")
+    (folder / "loop").symlink_to(folder)
+    (folder / "to-itself").symlink_to("to-itself")
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "deep" / "er" / "up").symlink_to(folder)
+    found = _find(tmp_path, folder, tmp_path / "absent", folder / "to-itself")
+    assert found["good"].problem is None
+    assert "nothing at this path" in (found["absent"].problem or "")
+    assert found["to-itself"].problem is not None
+    assert len(found) == 3
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_is_a_row_with_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "closed").mkdir(parents=True, mode=0o000)
+    assert "Permission denied" in (_find(tmp_path, tmp_path / "mine")["closed"].problem or "")
+
+
+def test_the_same_place_named_twice_is_one_row(tmp_path: Path) -> None:
+    make_model(tmp_path / "mine" / "m")
+    assert list(_find(tmp_path, tmp_path / "mine", tmp_path / "mine" / "m", tmp_path / "mine")) == ["m"]
+
+
+def test_names_from_outside_are_passed_on_unchanged(tmp_path: Path) -> None:
+    name = "\x1b]52;c;aGk=\x07[bold]夜\u202e"
+    make_model(tmp_path / "mine" / name)
+    assert _find(tmp_path, tmp_path / "mine")[name].problem is None
+
+
+def test_adapters_get_their_base_wherever_it_lies(tmp_path: Path) -> None:
+    starter = make_model(tmp_path / "data" / "models" / "starter")
+    cached = make_model(make_cached(tmp_path / "cache", "org/base"))
+    mine = tmp_path / "mine"
+    own = make_model(mine / "own")
+    for name, base in {"a": "org/base", "b": str(own), "c": "starter", "d": "own", "e": "gone/base"}.items():
+        make_adapter(mine / name, base)
+    make_adapter(mine / "f", str(mine / "a"))
+    found = _find(tmp_path, mine)
+    assert {name: found[name].base for name in "abcd"} == {"a": cached, "b": own, "c": starter, "d": own}
+    assert all(found[name].problem is None for name in "abcd")
+    assert (found["a"].family, found["a"].context_length, found["a"].base_name) == ("llama", 4096, "org/base")
+    assert found["e"].base is None
+    assert "gone/base is not on this machine. Get it first: hugchat --model gone/base" in (found["e"].problem or "")
+    assert "an adapter too" in (found["f"].problem or "")
+
+
+def test_an_adapter_of_a_broken_base_says_what_is_wrong_with_the_base(tmp_path: Path) -> None:
+    base = make_model(tmp_path / "mine" / "base")
+    (base / "model.safetensors").write_bytes(b"")
+    make_adapter(tmp_path / "mine" / "a", str(base))
+    assert "cut off" in (_find(tmp_path, tmp_path / "mine")["a"].problem or "")
+
+
+def test_an_adapter_config_of_wrong_types_is_a_row_with_a_reason(tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path / "mine" / "a", "x")
+    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": 3, "base_model_name_or_path": ["x"]}))
+    assert "names no base model" in (_find(tmp_path, tmp_path / "mine")["a"].problem or "")
+
+
+def test_several_threads_may_look_at_once(tmp_path: Path) -> None:
+    for number in range(20):
+        make_model(tmp_path / "mine" / f"m{number}")
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(lambda _: _find(tmp_path, tmp_path / "mine"), range(16)))
+    assert all(result == results[0] for result in results)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"HF_HOME": "~/models"},
+        {"HF_HUB_CACHE": "/big/$USER_FOLDER/hub", "USER_FOLDER": "me", "HF_HOME": "/other"},
+        {"XDG_CACHE_HOME": "/xdg"},
+    ],
+)
+def test_the_cache_is_where_the_hubs_own_client_puts_it(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    script = "from huggingface_hub import constants; print(constants.HF_HUB_CACHE)"
+    expected = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert str(hub_cache_dir()) == expected.strip()
+
+
+def test_the_data_folder_follows_its_variable_at_call_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUGCHAT_DATA_DIR", str(tmp_path))
+    assert data_dir() == tmp_path
+    monkeypatch.delenv("HUGCHAT_DATA_DIR")
+    monkeypatch.setenv("XDG_DATA_HOME", "/xdg")
+    assert data_dir() == Path("/xdg/hugchat-tui")
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("gpt2", HubReference("gpt2")),
+        ("Qwen/Qwen3-0.6B", HubReference("Qwen/Qwen3-0.6B")),
+        ("org/name@refs/pr/1", HubReference("org/name", "refs/pr/1")),
+        ("org/name/file-Q4_K_M.gguf", HubReference("org/name", "main", "file-Q4_K_M.gguf")),
+        ("org/name/file.gguf@v1", HubReference("org/name", "v1", "file.gguf")),
+        *((text, None) for text in ("", "a/b/c", "../x", "a--b", "org/na me", "org/..", "org/x@a/../b", "x" * 97)),
+        *((text, None) for text in ("/abs/path", "org/name\n", "org/\x1b[31m", "-org/name", "org/.name", "org/名")),
+    ],
+)
+def test_hub_references_are_told_from_everything_else(text: str, reference: HubReference | None) -> None:
+    assert parse_hub_reference(text) == reference
