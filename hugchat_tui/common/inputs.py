@@ -1,0 +1,40 @@
+"""A one-line input that is safe to paste anything into."""
+
+from __future__ import annotations
+
+import re
+
+from textual import events
+from textual.widgets import Input
+
+from hugchat_tui.common.clean import clean_line
+
+_LINE_BREAKS = re.compile(r"[\r\n]+")
+
+
+class LineInput(Input):
+    """An Input whose cursor does not blink (that wakes an idle program) and whose pastes are cleaned.
+
+    Textual's own keeps the first line of a paste and every control character in it; here all lines are
+    joined.
+    """
+
+    DEFAULT_CSS = """
+    LineInput {
+        border: none;
+        height: 1;
+        padding: 0;
+        background: transparent;
+        &:focus { border: none; background-tint: transparent; }
+    }
+    """
+
+    def on_mount(self) -> None:
+        self.cursor_blink = False
+
+    def _on_paste(self, event: events.Paste) -> None:
+        event.prevent_default()
+        event.stop()
+        text = clean_line(_LINE_BREAKS.sub(" ", event.text.strip("\r\n")))
+        if text:
+            self.replace(text, *sorted(self.selection))
