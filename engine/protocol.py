@@ -1,9 +1,9 @@
 """Every message that crosses the channel between the screen and an engine worker.
 
-The channel is a socket pair of its own; the worker's stdin is /dev/null and its stdout and stderr go to a log, so
-nothing a library prints can corrupt it. A frame is a 4-byte big-endian length and that many bytes of MessagePack
-(msgspec's tagged structs). The worker speaks first, with Hello. Requests that carry an `id` are answered by events
-that carry the same `id`, the last of which is Finished or Failed.
+The channel is a socket pair of its own; the worker's stdin is /dev/null and its stdout and stderr go to a
+log, so nothing a library prints can corrupt it. A frame is a 4-byte big-endian length and that many bytes of
+MessagePack (msgspec's tagged structs). The worker speaks first, with Hello. Requests that carry an `id` are
+answered by events that carry the same `id`, the last of which is Finished or Failed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class ChatMessage(msgspec.Struct, frozen=True):
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """How the next token is chosen. Defaults are neutral: a filter at its default does nothing.
 
-    temperature 0 is greedy. top_k 0, top_p 1, min_p 0 and repetition_penalty 1 are off. seed None lets the worker
-    draw one, which it reports in Started.
+    temperature 0 is greedy. top_k 0, top_p 1, min_p 0 and repetition_penalty 1 are off. seed None lets the
+    worker draw one, which it reports in Started.
     """
 
     temperature: float = 0.7
@@ -49,9 +49,9 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 class Load(msgspec.Struct, tag="load", frozen=True, kw_only=True):
     """Load a checkpoint. Answered by LoadProgress*, then Loaded or Failed.
 
-    path: a model directory, a GGUF file, or an adapter directory. base: the base model's directory or GGUF file,
-    required for an adapter. device: "auto", "cpu", "cuda", "cuda:N" or "mps". dtype: "auto", "float32", "bfloat16"
-    or "float16".
+    path: a model directory, a GGUF file, or an adapter directory. base: the base model's directory or GGUF
+    file, required for an adapter. device: "auto", "cpu", "cuda", "cuda:N" or "mps". dtype: "auto", "float32",
+    "bfloat16" or "float16".
     """
 
     id: int
@@ -64,8 +64,8 @@ class Load(msgspec.Struct, tag="load", frozen=True, kw_only=True):
 class Generate(msgspec.Struct, tag="generate", frozen=True, kw_only=True):
     """Answer the last user message, or continue the last message when it is the assistant's.
 
-    conversation: key of the KV cache to reuse; any string. Answered by Started, Prefilling*, Piece*, then Finished or
-    Failed. One generation at a time; a second waits for the first.
+    conversation: key of the KV cache to reuse; any string. Answered by Started, Prefilling*, Piece*, then
+    Finished or Failed. One generation at a time; a second waits for the first.
     """
 
     id: int
@@ -75,7 +75,7 @@ class Generate(msgspec.Struct, tag="generate", frozen=True, kw_only=True):
 
 
 class Cancel(msgspec.Struct, tag="cancel", frozen=True):
-    """Stop generation `id`, waiting or running: it ends with Finished(reason="stopped"). Unknown ids are ignored."""
+    """Stop generation `id`, waiting or running: it ends with Finished("stopped"). Unknown ids are ignored."""
 
     id: int
 
@@ -120,7 +120,9 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int
     template: Literal["checkpoint", "hugchat"]
     adapter: str | None = None
-    notes: tuple[str, ...] = ()  # what a person should know: dtype chosen because ..., tied weights rebuilt, ...
+    notes: tuple[
+        str, ...
+    ] = ()  # what a person should know: dtype chosen because ..., tied weights rebuilt, ...
 
 
 class Loaded(msgspec.Struct, tag="loaded", frozen=True):
@@ -129,7 +131,10 @@ class Loaded(msgspec.Struct, tag="loaded", frozen=True):
 
 
 class Started(msgspec.Struct, tag="started", frozen=True, kw_only=True):
-    """The prompt is built. omitted: indices into Generate.messages of what did not fit and was left out."""
+    """The prompt is built. omitted: indices into Generate.messages of what did not fit and was left out.
+
+    notes: what else was done to the conversation that a person should know, in words for the screen.
+    """
 
     id: int
     prompt_tokens: int
@@ -137,6 +142,7 @@ class Started(msgspec.Struct, tag="started", frozen=True, kw_only=True):
     context_length: int
     seed: int
     omitted: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Prefilling(msgspec.Struct, tag="prefilling", frozen=True):
@@ -169,7 +175,7 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finished(msgspec.Struct, tag="finished", frozen=True, kw_only=True):
-    """reason: done (end of turn or stop string), stopped (cancelled), length (max_new_tokens or context full)."""
+    """reason: done (end of turn or stop string), stopped (cancelled), length (tokens or context used up)."""
 
     id: int
     reason: FinishReason
@@ -191,8 +197,8 @@ Event = Hello | Warm | LoadProgress | Loaded | Started | Prefilling | Piece | Fi
 GenerationEvent = Started | Prefilling | Piece | Finished
 
 _encoder = msgspec.msgpack.Encoder()
-_request_decoder = msgspec.msgpack.Decoder(Request)
-_event_decoder = msgspec.msgpack.Decoder(Event)
+_request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
 
 
 def encode_frame(message: Request | Event) -> bytes:
@@ -220,7 +226,7 @@ class FrameBuffer:
         self._data = bytearray()
 
     def feed(self, data: bytes | memoryview) -> list[bytes]:
-        """The bodies that `data` completes, in order. Raises ValueError when a frame exceeds MAX_FRAME_BYTES."""
+        """The bodies that `data` completes, in order. Raises ValueError on a frame over MAX_FRAME_BYTES."""
         self._data += data
         bodies = []
         start = 0

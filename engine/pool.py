@@ -1,0 +1,386 @@
+"""Which checkpoints are loaded: one worker each, a warm spare, a memory budget that decides what stays."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from engine import memory, protocol
+from engine.checkpoints.model import Checkpoint
+from engine.client import DEFAULT_SESSION, WORKER_NICE, ProgressCallback, Worker
+from engine.errors import (
+    CheckpointNotFoundError,
+    CheckpointRefusedError,
+    EngineError,
+    NotEnoughMemoryError,
+)
+from engine.memory import Memory, human
+
+RAM_SHARE = 0.8
+VRAM_SHARE = 0.9
+SPARE_DELAY_S = 1.0  # of quiet before a spare worker's imports may take a core
+
+_RAM = "RAM"
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A checkpoint that is loaded or being loaded. bytes: estimated until loaded, then measured at each load."""
+
+    key: str
+    checkpoint: Checkpoint
+    state: Literal["loading", "busy", "idle"]
+    bytes: int
+    info: protocol.ModelInfo | None
+
+
+@dataclass(eq=False, slots=True)
+class _Slot:
+    """One checkpoint on one device in one dtype. place: RAM, or a GPU as torch names it."""
+
+    key: str
+    checkpoint: Checkpoint
+    device: str
+    dtype: str
+    acquired_at: float
+    place: str = _RAM
+    bytes: int = 0
+    loading: asyncio.Task[None] | None = None
+    loaded: bool = False
+    worker: Worker | None = None
+    waiters: int = 0
+    listeners: list[ProgressCallback] = field(default_factory=list)
+
+    @property
+    def state(self) -> Literal["loading", "busy", "idle"]:
+        if self.worker is None or not self.loaded:
+            return "loading"
+        return "busy" if self.worker.busy or self.waiters else "idle"
+
+    @property
+    def last_used(self) -> float:
+        return self.acquired_at if self.worker is None else max(self.acquired_at, self.worker.last_active)
+
+    def report(self, progress: protocol.LoadProgress) -> None:
+        for listener in self.listeners:
+            listener(progress)
+
+
+def slot_key(checkpoint: Checkpoint, device: str = "auto", dtype: str = "auto") -> str:
+    """Under which a pool holds the checkpoint."""
+    return f"{checkpoint.key}|{device}|{dtype}"
+
+
+class EnginePool:
+    """Workers by checkpoint. Everything here belongs to one event loop.
+
+    A worker that died is forgotten, and the next `acquire` starts a new one. on_notice hears in words of
+    every decision that nobody asked for; the words carry checkpoint names, which have not been cleaned.
+    """
+
+    def __init__(
+        self,
+        on_notice: Callable[[str], None],
+        *,
+        ram_budget: int | None = None,
+        worker_niceness: int = WORKER_NICE,
+        session: str = DEFAULT_SESSION,
+    ) -> None:
+        """ram_budget: bytes for all workers together, None for RAM_SHARE of all. The others: see Worker.spawn."""
+        self._on_notice = on_notice
+        self._ram_budget = ram_budget
+        self._worker_niceness = worker_niceness
+        self._session = session
+        self._slots: dict[str, _Slot] = {}
+        self._deciding = asyncio.Lock()
+        self._spare: Worker | None = None
+        self._spare_task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def warm(self) -> None:
+        """Start the spare worker now; later ones follow by themselves."""
+        self._arrange_spare(delay=False)
+
+    async def acquire(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        on_progress: ProgressCallback | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> Worker:
+        """The worker that holds the checkpoint, loading it first if need be. Calls at the same time share one
+        load.
+
+        Ask the worker for a reply before awaiting anything else: an idle worker may be unloaded for another
+        checkpoint. Cancelling the only call that waits for a load stops the load. Raises EngineErrors.
+        """
+        if self._closed:
+            raise EngineError("The engine is shut down.")
+        key = slot_key(checkpoint, device, dtype)
+        now = asyncio.get_running_loop().time()
+        slot = self._slots.get(key)
+        if slot is None or (slot.loaded and slot.worker and not slot.worker.alive):
+            slot = self._slots[key] = _Slot(key, checkpoint, device, dtype, now)
+            slot.loading = self._start(self._load(slot))
+        slot.acquired_at = now
+        if not slot.loaded:
+            await self._wait_for(slot, on_progress)
+        assert slot.worker is not None
+        return slot.worker
+
+    def resident(self) -> list[Resident]:
+        """What is loaded or being loaded, in the order of loading."""
+        return [
+            Resident(slot.key, slot.checkpoint, slot.state, slot.bytes, slot.worker.info if slot.worker else None)
+            for slot in self._slots.values()
+        ]
+
+    async def unload(self, key: str) -> None:
+        """End the worker that holds `key`, whatever it is doing. Nothing happens when there is none."""
+        slot = self._slots.pop(key, None)
+        if slot is None:
+            return
+        if slot.loading is not None and not slot.loading.done():
+            slot.loading.cancel()
+            await asyncio.wait([slot.loading])
+        elif slot.worker is not None:
+            await slot.worker.close()
+
+    async def close(self) -> None:
+        """End everything. Loads that are waited for fail with EngineError."""
+        self._closed = True
+        endings = [self.unload(key) for key in self._slots]
+        if self._spare_task is not None:
+            self._spare_task.cancel()
+        await asyncio.gather(*endings)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._spare is not None:
+            await self._spare.close()
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # Loading.
+
+    async def _wait_for(self, slot: _Slot, on_progress: ProgressCallback | None) -> None:
+        assert slot.loading is not None
+        slot.waiters += 1
+        if on_progress is not None:
+            slot.listeners.append(on_progress)
+        try:
+            await asyncio.wait([slot.loading])
+        finally:
+            slot.waiters -= 1
+            if on_progress is not None:
+                slot.listeners.remove(on_progress)
+            if not slot.waiters and not slot.loading.done():
+                self._forget(slot)
+                slot.loading.cancel()
+        if slot.loading.cancelled():
+            raise EngineError(f"Loading {slot.checkpoint.name} was stopped.", "Ask again to load it.")
+        error = slot.loading.exception()
+        if error is not None:
+            raise copy.copy(error)
+
+    async def _load(self, slot: _Slot) -> None:
+        if slot.checkpoint.problem is not None:
+            self._forget(slot)
+            raise CheckpointRefusedError(f"{slot.checkpoint.name} cannot be loaded. {slot.checkpoint.problem}")
+        try:
+            await self._make_room(slot)
+            slot.worker = await self._take_spare()
+            info = await slot.worker.load(
+                slot.checkpoint.path,
+                base=slot.checkpoint.base,
+                device=slot.device,
+                dtype=slot.dtype,
+                on_progress=slot.report,
+            )
+            slot.place = info.device if info.device.startswith("cuda") else _RAM
+            await asyncio.to_thread(_measure, [slot])
+            slot.loaded = True
+            slot.worker.died.add_done_callback(partial(self._on_death, slot))
+        except BaseException as error:
+            self._forget(slot)
+            if slot.worker is not None:
+                await self._dispose(slot.worker, error)
+            raise
+        finally:
+            self._arrange_spare(delay=True)
+
+    async def _dispose(self, worker: Worker, error: BaseException) -> None:
+        """After a failed load: a worker that refused the checkpoint kept nothing of it and is spare again."""
+        refused = isinstance(error, CheckpointRefusedError | CheckpointNotFoundError)
+        if refused and worker.alive and self._spare is None and not self._closed:
+            self._set_spare(worker)
+        else:
+            await worker.close()
+
+    def _forget(self, slot: _Slot) -> None:
+        if self._slots.get(slot.key) is slot:
+            del self._slots[slot.key]
+
+    def _on_death(self, slot: _Slot, died: asyncio.Future[EngineError | None]) -> None:
+        self._forget(slot)
+        error = died.result()
+        if error is not None and slot.worker is not None and not slot.worker.was_busy:
+            self._on_notice(f"{slot.checkpoint.name} is not loaded any more. {error}")
+
+    # The spare.
+
+    def _set_spare(self, worker: Worker) -> None:
+        self._spare = worker
+        worker.died.add_done_callback(partial(self._on_spare_death, worker))
+
+    def _on_spare_death(self, worker: Worker, died: asyncio.Future[EngineError | None]) -> None:
+        if self._spare is worker:
+            self._spare = None
+            if (error := died.result()) is not None:
+                self._on_notice(f"The spare engine worker is gone. {error}")
+
+    async def _take_spare(self) -> Worker:
+        if self._spare_task is not None:
+            self._spare_task.cancel()  # it waits for quiet, or has only just begun
+            self._spare_task = None
+        worker, self._spare = self._spare, None
+        if worker is not None and worker.alive:
+            return worker
+        return await Worker.spawn(nice=self._worker_niceness, session=self._session)
+
+    def _arrange_spare(self, delay: bool) -> None:
+        if self._spare is None and self._spare_task is None and not self._closed:
+            self._spare_task = self._start(self._start_spare(delay))
+
+    async def _start_spare(self, delay: bool) -> None:
+        try:
+            if delay:
+                await self._quiet()
+            worker = await Worker.spawn(nice=self._worker_niceness, session=self._session)
+        except EngineError as error:
+            self._on_notice(f"There is no spare engine worker. {error}")
+        else:
+            self._set_spare(worker)
+        self._spare_task = None
+
+    async def _quiet(self) -> None:
+        """Wait until nothing loads or answers, for SPARE_DELAY_S: imports take a core for seconds."""
+        while True:
+            await asyncio.sleep(SPARE_DELAY_S)
+            active = [slot for slot in self._slots.values() if slot.state != "idle"]
+            if not active:
+                return
+            for slot in active:
+                if slot.loading is not None:
+                    await asyncio.wait([slot.loading])
+                if slot.worker is not None:
+                    await slot.worker.wait_idle()
+
+    # Memory.
+
+    async def _make_room(self, slot: _Slot) -> None:
+        """Reserve what the load will take, unloading idle checkpoints for it, least recently used first.
+
+        Raises NotEnoughMemoryError, before anything is unloaded, when that would not be enough.
+        """
+        async with self._deciding:
+            slot.place, needed = await asyncio.to_thread(_estimate, slot)
+            while True:
+                others = [other for other in self._slots.values() if other is not slot and other.place == slot.place]
+                limits = await asyncio.to_thread(_measure_place, slot.place, others)
+                if limits is None:  # nothing is known of this GPU's memory: the worker will find out
+                    break
+                budget = self._budget(slot.place, limits)
+                free = _free(budget, limits, others)
+                if needed <= free:
+                    break
+                idle = [other for other in others if other.state == "idle"]
+                if needed > free + sum(other.bytes for other in idle):
+                    raise _not_enough(slot, needed, free, budget, others)
+                victim = min(idle, key=lambda other: other.last_used)
+                self._on_notice(
+                    f"Unloaded {victim.checkpoint.name} ({human(victim.bytes)}) to make room for "
+                    f"{slot.checkpoint.name}, which needs about {human(needed)}; {human(max(0, free))} of "
+                    f"{human(budget)} was free."
+                )
+                await self.unload(victim.key)
+            slot.bytes = needed
+
+    def _budget(self, place: str, limits: Memory) -> int:
+        if place == _RAM:
+            return self._ram_budget if self._ram_budget is not None else int(limits.total * RAM_SHARE)
+        return int(limits.total * VRAM_SHARE)
+
+
+def _estimate(slot: _Slot) -> tuple[str, int]:
+    """Where the checkpoint will go, and how much it will take there."""
+    from engine.checkpoints.describe import describe
+
+    place = _RAM
+    if slot.device.startswith("cuda"):
+        place = "cuda:0" if slot.device == "cuda" else slot.device
+    elif slot.device == "auto" and memory.vram():
+        place = "cuda:0"
+    base = describe(slot.checkpoint.base) if slot.checkpoint.base is not None else None
+    return place, memory.load_estimate(slot.checkpoint, base, slot.dtype, on_gpu=place != _RAM)
+
+
+def _measure(slots: list[_Slot]) -> None:
+    """Replace the estimates of loaded checkpoints by what they take; what is on a GPU cannot be measured."""
+    for slot in slots:
+        if slot.worker is not None and slot.worker.info is not None:
+            if slot.place == _RAM:
+                slot.bytes = memory.resident_set(slot.worker.pid)
+            else:
+                slot.bytes = memory.with_overhead(slot.worker.info.weight_bytes)
+
+
+def _measure_place(place: str, slots: list[_Slot]) -> Memory | None:
+    """What the place holds in total and has available after the loads under way; None when unknown."""
+    _measure(slots)
+    limits: Memory | None
+    if place == _RAM:
+        limits = memory.ram()
+    else:
+        gpus = memory.vram()
+        number = int(place.removeprefix("cuda:"))
+        limits = gpus[number] if gpus is not None and number < len(gpus) else None
+    if limits is None:
+        return None
+    still_to_come = sum(
+        max(0, slot.bytes - (memory.resident_set(slot.worker.pid) if slot.worker and place == _RAM else 0))
+        for slot in slots
+        if not slot.loaded
+    )
+    return Memory(limits.total, limits.available - still_to_come)
+
+
+def _free(budget: int, limits: Memory, others: list[_Slot]) -> int:
+    return min(budget - sum(other.bytes for other in others), limits.available)
+
+
+def _not_enough(slot: _Slot, needed: int, free: int, budget: int, others: list[_Slot]) -> NotEnoughMemoryError:
+    where = "memory" if slot.place == _RAM else f"memory of {slot.place}"
+    message = (
+        f"{slot.checkpoint.name} needs about {human(needed)} of {where}; {human(max(0, free))} is free "
+        f"of a budget of {human(budget)}."
+    )
+    working = [other.checkpoint.name for other in others if other.state != "idle"]
+    if working:
+        return NotEnoughMemoryError(
+            message,
+            f"Wait for {', '.join(working)} or stop it, then try again; or choose a smaller checkpoint.",
+        )
+    advice = "Choose a smaller or quantized checkpoint, or dtype bfloat16"
+    if slot.place != _RAM:
+        advice += ", or device cpu"
+    return NotEnoughMemoryError(message, f"{advice}; or close other programs.")
