@@ -182,9 +182,15 @@ class Worker:
         if self._failure is not None:
             generation.fail(self._failure)
             return generation
+        try:
+            self._channel.send(request)
+        except ValueError as error:  # half a surrogate pair in a message, or a conversation beyond the frame limit
+            generation.fail(
+                EngineError(f"The conversation cannot be sent to the engine: {error}.", "Edit the message.")
+            )
+            return generation
         self._generations[request.id] = generation
         self._note_activity()
-        self._channel.send(request)
         return generation
 
     async def close(self) -> None:

@@ -75,7 +75,10 @@ class Generate(msgspec.Struct, tag="generate", frozen=True, kw_only=True):
 
 
 class Cancel(msgspec.Struct, tag="cancel", frozen=True):
-    """Stop generation `id`, waiting or running: it ends with Finished("stopped"). Unknown ids are ignored."""
+    """Stop generation `id`, waiting or running: it ends with Finished("stopped"), a waiting one at once.
+
+    Unknown ids are ignored.
+    """
 
     id: int
 
@@ -120,9 +123,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int
     template: Literal["checkpoint", "hugchat"]
     adapter: str | None = None
-    notes: tuple[
-        str, ...
-    ] = ()  # what a person should know: dtype chosen because ..., tied weights rebuilt, ...
+    notes: tuple[str, ...] = ()  # what a person should know: dtype chosen because ..., tied weights rebuilt, ...
 
 
 class Loaded(msgspec.Struct, tag="loaded", frozen=True):

@@ -153,7 +153,14 @@ def _generate(
 
 def _failed(request: protocol.Load | protocol.Generate, error: Exception) -> protocol.Failed:
     failure = _as_engine_error(error, request)
-    return protocol.Failed(id=request.id, code=failure.code, message=failure.message, hint=failure.hint)
+    return protocol.Failed(
+        id=request.id, code=failure.code, message=_sendable(failure.message), hint=_sendable(failure.hint)
+    )
+
+
+def _sendable(text: str) -> str:
+    """Without the lone surrogates by which Python names files that are not UTF-8."""
+    return text.encode(errors="replace").decode()
 
 
 def _as_engine_error(error: Exception, request: protocol.Load | protocol.Generate) -> EngineError:

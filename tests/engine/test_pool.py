@@ -15,12 +15,10 @@ import pytest
 from engine import pool as pool_module
 from engine import protocol
 from engine.checkpoints.model import Checkpoint
-from engine.client import Worker
 from engine.errors import CheckpointRefusedError, EngineError, NotEnoughMemoryError, WorkerDiedError
-from engine.generation import Generation
 from engine.pool import EnginePool, slot_key
+from tests.engine.scripted import SCRIPTS, ask, text_of
 
-SCRIPTS = Path(__file__).parent / "worker_scripts"
 MIB = 1 << 20
 MakePool = Callable[..., EnginePool]
 
@@ -49,14 +47,6 @@ async def make_pool(monkeypatch: pytest.MonkeyPatch, notices: list[str]) -> Asyn
 def checkpoint(name: str) -> Checkpoint:
     """Estimated at half a GiB; what it really takes is in its name."""
     return Checkpoint(name=name, path=Path("/scripted") / name, kind="model", source="folder")
-
-
-def ask(worker: Worker, content: str) -> Generation:
-    return worker.generate([protocol.ChatMessage(role="user", content=content)], protocol.Sampling())
-
-
-async def text_of(reply: Generation) -> str:
-    return "".join([event.text async for event in reply if isinstance(event, protocol.Piece)])
 
 
 def workers_alive() -> set[int]:

@@ -51,7 +51,7 @@ class Session:
             progress("reading weights", done, 3)
         match Path(request.path).name:
             case "refused":
-                raise CheckpointRefusedError("It asks for remote code.", "Choose another.")
+                raise CheckpointRefusedError("It asks for remote code in \udcff.py.", "Choose another.")
             case "endless":
                 threading.Event().wait()
             case "dies":
