@@ -16,8 +16,8 @@ def fit_warnings(
 ) -> dict[str, str]:
     """Words by Checkpoint.key about those that need more than the pool's budget, or than is available now.
 
-    The arguments are the pool's. Reads the disk and may start nvidia-smi: call it in a thread. Of several GPUs the first
-    is meant; where a GPU's memory is unknown nothing is said.
+    The arguments are the pool's. Reads the disk and may start nvidia-smi: call it in a thread. Of several GPUs the
+    first is meant; where a GPU's memory is unknown nothing is said.
     """
     on_gpu = device.startswith("cuda") or (device == "auto" and memory.vram() != [])
     if on_gpu:

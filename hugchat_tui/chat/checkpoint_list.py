@@ -88,6 +88,10 @@ class CheckpointList(LineList):
         self._candidates = [Candidate(row.name) for row in self._rows]
         self._error = ""
 
+    def set_warnings(self, warnings: Mapping[str, str]) -> None:
+        self._warnings = warnings
+        self.refresh()
+
     def set_error(self, message: str) -> None:
         self._rows, self._candidates = [], []
         self._error = message

@@ -120,6 +120,12 @@ class ModelPicker(ModalScreen[PickerResult | None]):
         if self.is_mounted:
             self._filter()
 
+    def set_warnings(self, warnings: Mapping[str, str]) -> None:
+        """Say by checkpoint.key what speaks against some of them."""
+        self._list.set_warnings(warnings)
+        if self.is_mounted:
+            self._show_detail()
+
     def set_error(self, message: str) -> None:
         """Say that looking for checkpoints failed; an id or path can still be typed."""
         self._list.set_error(clean_line(message))

@@ -20,6 +20,12 @@ _BAR_CELLS = 8
 _NEARLY_FULL = 0.85
 _WORKING = frozenset({"preparing", "loading", "waiting", "prefilling"})
 
+_MARKS = {
+    "unloaded": ("○ ", MUTED),
+    "idle": ("● ", ACCENT),
+    "generating": ("● ", GOOD),
+    "failed": ("✕ ", BAD),
+}
 _PHASE_WORDS = {
     "preparing": "preparing",
     "loading": "loading",
@@ -72,8 +78,9 @@ def _left(status: Status, now: float) -> list[_Field]:
     name = clean_line(status.model)
     if not name:
         return [_Field([_text("○ no model", MUTED)], ())]
-    mark = {"failed": ("✕ ", BAD), "generating": ("● ", GOOD), "idle": ("● ", ACCENT)}.get(status.phase, ("◌ ", WARN))
-    names = dict.fromkeys((name, name.rpartition("/")[2] or name))
+    mark = _MARKS.get(status.phase, ("◌ ", WARN))
+    last = name.rstrip("/").rpartition("/")[2] or name
+    names = dict.fromkeys((last if name.startswith(("/", "~", ".")) else name, last))
     fields = [_Field([Content.assemble(mark, (form, STRONG)) for form in names], (35,))]
     if status.phase in {"idle", "generating"}:
         fields.append(_Field([_text(clean_line(status.device), MUTED), Content()], (50,)))
@@ -83,6 +90,8 @@ def _left(status: Status, now: float) -> list[_Field]:
         fields.append(_Field([_text(clean_line(status.stage) or "failed", BAD), _text("failed", BAD)], (90,)))
     elif status.phase == "generating":
         fields.append(_Field([_text("writing", GOOD), Content()], (25,)))
+    elif status.phase == "unloaded":
+        fields.append(_Field([_text("not loaded", MUTED), Content()], (25,)))
     elif status.phase != "idle":
         fields.append(_progress(status, now))
     return fields

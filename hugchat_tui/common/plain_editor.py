@@ -89,7 +89,10 @@ class PlainEditor(TextArea, inherit_bindings=False):
         self.insert_paste(event.text)
 
     async def _on_key(self, event: events.Key) -> None:
-        if event.key == "enter":
+        if not event.is_printable and await self._run_binding(event.key):
+            event.prevent_default()
+            event.stop()
+        elif event.key == "enter":
             # Not TextArea's new line: a binding decides.
             event.prevent_default()
         elif event.key in UNREAD_ENTERS:
@@ -101,6 +104,20 @@ class PlainEditor(TextArea, inherit_bindings=False):
             event.prevent_default()
             event.stop()
             self._replace_via_keyboard(" ", *self.selection)
+
+    async def _run_binding(self, key: str) -> bool:
+        """Run this editor's own binding of a key now; returns whether there was one that did something.
+
+        Textual runs a binding only when its key has bubbled up to the app. Letters typed right behind it are in the
+        text by then: "^u, text" typed ahead deleted the text, and "question, enter, more" sent both.
+        """
+        bindings = self._bindings.copy()
+        if keymap := self.app._keymap:
+            bindings.apply_keymap(keymap)
+        for binding in bindings.key_to_bindings.get(key, ()):
+            if not binding.priority and await self.app.run_action(binding.action, self):
+                return True
+        return False
 
     def action_newline(self) -> None:
         self._replace_via_keyboard("\n", *self.selection)

@@ -122,6 +122,18 @@ def load_themes() -> tuple[list[ThemeRecord], list[str]]:
     return [themes[name] for name in sorted(themes)], problems
 
 
+def load_theme(name: str) -> tuple[ThemeRecord | None, list[str]]:
+    """One theme as `load_themes` would find it, or None and what is wrong: the file, or that there is none."""
+    for folder in (config_dir() / "themes", shipped_themes_dir()):
+        path = folder / f"{name}.toml"
+        if path.is_file():
+            try:
+                return read_theme(path), []
+            except ThemeError as error:
+                return None, list(error.problems)
+    return None, [f"There is no theme named {quoted(name)}; the usual one is shown."]
+
+
 def shipped_themes_dir() -> Path:
     """Inside the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent

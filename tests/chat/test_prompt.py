@@ -417,3 +417,16 @@ async def test_tab_without_a_list_moves_the_focus() -> None:
         await pilot.press("x", "tab")
         assert app.focused is app.query_one("#other")
         assert app.prompt.text == "x"
+
+
+async def test_keys_typed_ahead_act_in_the_order_they_were_typed() -> None:
+    """A burst over a slow line: "^u, text" emptied the prompt, and "question, enter, more" sent both as one."""
+    app = PromptApp()
+    async with app.run_test() as pilot:
+        app.prompt.restore("old")
+        burst = [("ctrl+u", None), *((letter, letter) for letter in "first"), ("enter", "\r")]
+        for key, character in [*burst, *((letter, letter) for letter in "next")]:
+            app.post_message(events.Key(key, character))
+        await pilot.pause()
+        assert [message.text for message in app.sent] == ["first"]
+        assert app.prompt.text == "next"

@@ -1,0 +1,267 @@
+"""The application: services, themes, keymap and the modes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events, work
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.content import Content
+from textual.notifications import SeverityLevel
+from textual.screen import Screen
+from textual.theme import Theme
+
+from hugchat_tui.actions import ACTIONS, Action, bindings
+from hugchat_tui.boot import BootScreen
+from hugchat_tui.common.clean import clean
+from hugchat_tui.common.collector import settle
+from hugchat_tui.common.line_filter import guard
+from hugchat_tui.conversations.errors import StoreClosedError, StoreError
+from hugchat_tui.services import Services
+from hugchat_tui.settings.schema import Settings
+from hugchat_tui.theming import register_theme, register_themes
+
+if TYPE_CHECKING:
+    from hugchat_tui.chat.screen import ChatScreen
+
+QUIT_WITHIN_S = 2.0
+
+
+class HugChatApp(App[None]):
+    """Paints an outline, then opens the chat mode; everything slow begins after the first paint."""
+
+    TITLE = "HugChat"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
+
+    def __init__(self, settings: Settings, problems: Iterable[str] = ()) -> None:
+        super().__init__()
+        self.services = Services(settings, self._engine_notice)
+        self._problems = list(problems)
+        self._interrupted_at = 0.0
+        self._theme_kept = ""
+        self.chat: ChatScreen | None = None
+        guard(self)
+        self._problems += register_theme(self, settings.appearance.theme)
+        if settings.keymap:
+            self.set_keymap(settings.keymap)
+
+    def get_default_screen(self) -> Screen[None]:
+        sidebar = {"shown": True, "hidden": False}.get(self.services.settings.appearance.sidebar)
+        return BootScreen(sidebar)
+
+    def on_mount(self) -> None:
+        self._theme_kept = self.theme
+        self.theme_changed_signal.subscribe(self, self._keep_theme)
+        self.call_after_refresh(self._start)
+
+    @work(group="start", exit_on_error=True)
+    async def _start(self) -> None:
+        await self._open_chat()
+        self._problems += await asyncio.to_thread(register_themes, self)
+        for problem in self._problems:
+            self.notify(problem, severity="warning", timeout=20)
+        self.begin()
+
+    async def _open_chat(self) -> None:
+        """Replace the outline by the chat mode, and hand on what was typed meanwhile."""
+        chat_screen = await asyncio.to_thread(_import_chat_screen)
+        self.chat = chat = chat_screen(self.services.settings.model.default)
+        self.add_mode("chat", lambda: chat)
+        boot = self.screen
+        await self.switch_mode("chat")
+        if isinstance(boot, BootScreen):
+            for event in boot.typed:
+                self.post_message(copy_of(event))
+
+    def begin(self) -> None:
+        """Open the store and warm the engine; again, after that failed."""
+        self.services.begin()
+        self._begin()
+
+    @work(group="begin", exclusive=True)
+    async def _begin(self) -> None:
+        try:
+            await self.services.ready()
+            if self.chat is not None:
+                await self.chat.started()
+        except StoreError as error:
+            self._without_store(error)
+            return
+        await asyncio.to_thread(_after_start)
+        from hugchat_tui.keymap import keymap_problems
+
+        for problem in keymap_problems(self.services.settings.keymap):
+            self.notify(problem, severity="warning", timeout=20)
+        settle()
+
+    def _without_store(self, error: StoreError) -> None:
+        """Without a place for it no question is asked: what the person types stays in the prompt."""
+        view = self.chat.panes.active if self.chat is not None else None
+        words = f"{error}\nYour next question tries again; what you type stays in the prompt."
+        if view is not None and not view.session.branch:
+            view.show_problem(words)
+        else:
+            self.notify(words, severity="error", timeout=20)
+
+    def _engine_notice(self, text: str) -> None:
+        self.notify(text)
+        if self.chat is not None:
+            self.chat.call_later(self.chat.mark)
+
+    @work(group="settings")
+    async def _keep_theme(self, theme: Theme) -> None:
+        """Write the person's choice to the settings."""
+        from hugchat_tui.settings import SettingsError
+
+        if theme.name == self._theme_kept:
+            return
+        self._theme_kept = theme.name
+        try:
+            await self.services.save_setting("appearance.theme", theme.name)
+        except (SettingsError, OSError) as error:
+            self.notify(f"The theme is not kept for the next start. {error}", severity="warning")
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Show a notice. Notices carry names and errors from outside, so none is markup and all are cleaned."""
+        super().notify(clean(message), title=title, severity=severity, timeout=timeout, markup=False)
+
+    # Actions of the whole application
+
+    async def run_listed_action(self, action: Action) -> None:
+        """Run an action of the table where it belongs: the app, the chat screen, or the active conversation."""
+        chat = self.chat
+        if action.scope == "app" or chat is None:
+            await self.run_action(action.method, self)
+        elif action.scope == "chat":
+            await self.run_action(action.method, chat)
+        elif chat.panes.active is not None:
+            await self.run_action(action.method, chat.panes.active)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette lists the table of actions, nothing else."""
+        for action in ACTIONS:
+            if action.id != "app.palette":
+                yield SystemCommand(action.title, action.help, partial(self.run_listed_action, action))
+
+    def action_help(self) -> None:
+        from hugchat_tui.common.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.screen))
+
+    def action_choose_theme(self) -> None:
+        self.search_themes()
+
+    def action_interrupt(self) -> None:
+        """Copy what is selected; else stop the reply; else clear the draft. Twice within two seconds quits."""
+        now, before = time.monotonic(), self._interrupted_at
+        self._interrupted_at = 0.0
+        if self._copy_selection():
+            return
+        if now - before < QUIT_WITHIN_S:
+            self.action_quit_safely()
+            return
+        self._interrupted_at = now
+        view = self.chat.panes.active if self.chat is not None else None
+        if view is None or view.session.stop():
+            return
+        if view.prompt.text:
+            view.prompt.clear_draft()
+            self.notify("Cleared; ^z in the prompt brings it back. ^c again quits.", timeout=QUIT_WITHIN_S)
+        else:
+            self.notify("Press ^c again to quit.", timeout=QUIT_WITHIN_S)
+
+    def _copy_selection(self) -> bool:
+        focused = self.focused
+        selected = getattr(focused, "selected_text", "") or self.screen.get_selected_text()
+        if not selected:
+            return False
+        self.copy_to_clipboard(selected)
+        self.screen.clear_selection()
+        self.notify("Copied.", timeout=2)
+        return True
+
+    @work(group="quit", exclusive=True)
+    async def action_quit_safely(self) -> None:
+        """Leave; while replies are being written, ask whether to wait for them or to stop them."""
+        from hugchat_tui.common.dialogs import ChoiceDialog
+
+        if isinstance(self.screen, ChoiceDialog):
+            self.screen.dismiss(None)
+            return
+        sessions = self.chat.sessions if self.chat is not None else []
+        writing = [session for session in sessions if session.busy]
+        if writing:
+            choices = [
+                ("w", "Wait for it, then quit"),
+                ("s", "Stop it, keep what there is, and quit"),
+                ("c", "Stay"),
+            ]
+            choice = await self.push_screen_wait(ChoiceDialog("An answer is being written", choices))
+            if choice == "w":
+                self.notify("The app closes when the answer is complete.")
+                for session in writing:
+                    await session.wait()
+            elif choice == "s":
+                for session in writing:
+                    session.stop()
+                for session in writing:
+                    await session.wait()
+            else:
+                return
+        try:
+            await self._keep_drafts()
+        except StoreError as error:
+            choices = [("q", "Quit without it"), ("c", "Stay")]
+            words = Content(clean(str(error)))
+            if await self.push_screen_wait(ChoiceDialog("What you typed could not be stored", choices, words)) != "q":
+                return
+        try:
+            await self.services.close()
+        except StoreError as error:
+            self.exit(message=Content(clean(str(error))), return_code=1)
+        else:
+            self.exit()
+
+    async def _keep_drafts(self) -> None:
+        for view in self.chat.panes.tabs if self.chat is not None else []:
+            if self.services.started:
+                await view.keep_draft()
+                await view.session.discard_if_empty()
+            elif view.prompt.text:
+                raise StoreClosedError("The conversations could not be opened.")
+
+
+def _import_chat_screen() -> type[ChatScreen]:
+    from hugchat_tui.chat.screen import ChatScreen
+
+    return ChatScreen
+
+
+def _after_start() -> None:
+    """For a thread: imports that would hold up the event loop when they are needed, and the log."""
+    from engine.checkpoints.paths import data_dir, logs_dir
+    from hugchat_tui.chat.transcript import warm_up
+    from hugchat_tui.keymap import import_all
+    from hugchat_tui.logs import start_logging
+
+    start_logging(logs_dir(data_dir()))
+    warm_up()
+    import_all()
+
+
+def copy_of(event: events.Key | events.Paste) -> events.Key | events.Paste:
+    """The same input once more: an event that was delivered is not delivered again."""
+    return events.Paste(event.text) if isinstance(event, events.Paste) else events.Key(event.key, event.character)

@@ -1,0 +1,180 @@
+"""The checkpoint that answers in a session: how it is found, loaded, and changed for another."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hugchat_tui.chat.names import display_name
+from hugchat_tui.chat.session_events import ConversationChanged, Notice, Phase, Status, StatusChanged
+from hugchat_tui.common.tasks import start
+from hugchat_tui.conversations.errors import StoreError
+
+if TYPE_CHECKING:
+    from engine.client import Worker
+    from engine.errors import EngineError
+    from engine.protocol import LoadProgress, ModelInfo
+    from hugchat_tui.chat.session import ChatSession
+
+
+class SessionModel:
+    """Named by `reference`, as a person would; `info` says what is loaded, None while nothing is."""
+
+    def __init__(self, session: ChatSession, reference: str) -> None:
+        self.reference = reference
+        self.info: ModelInfo | None = None
+        self._session = session
+        self._before: str | None = None  # what answered before the one that is being changed to
+        self._loading: asyncio.Task[None] | None = None
+        self._acquiring = 0  # counts calls of `acquire`: only the last one's progress is shown
+
+    @property
+    def switching(self) -> bool:
+        """Whether what the person chose is being loaded."""
+        return self._before is not None and self._loading is not None
+
+    def prepare(self) -> None:
+        """Load ahead, so that the first question need not wait. A question meanwhile joins the load."""
+        if self._loading is None:
+            self._loading = start(self._load())
+
+    def switch(self, reference: str) -> None:
+        """Let another checkpoint answer from now on and load it, after the reply that is being written if there is one.
+
+        Should that fail or be stopped, the one before answers again.
+        """
+        self._cancel_load()
+        if self._before is None:
+            self._before = self.reference
+        self.reference, self.info = reference, None
+        if self._session.busy:
+            self._session.tell(Notice(f"{display_name(reference)} is loaded when this answer is complete."))
+        else:
+            self.prepare()
+        self._session.tell(ConversationChanged())
+
+    def resume(self) -> None:
+        """A reply has ended: begin with the load that waited for it, or say what answers next."""
+        if self._before is not None:
+            self.prepare()
+        else:
+            self.show()
+
+    def stop(self) -> bool:
+        """Stop loading what the person chose; returns whether that was going on.
+
+        A load ahead goes on: nobody asked for it, so a stray key shall not end it.
+        """
+        if not self.switching:
+            return False
+        self._cancel_load()
+        chosen = self.reference
+        before = self._go_back()
+        self._session.tell(Notice(f"Loading {display_name(chosen)} was stopped; {display_name(before)} answers again."))
+        return True
+
+    async def unload(self) -> bool:
+        """Give back the memory; False while it is answering, here or in another conversation."""
+        resident = self._session.services.resident(self.reference)
+        if resident is not None:
+            if resident.state == "busy":
+                return False
+            await self._session.services.pool.unload(resident.key)
+        self.show()
+        return True
+
+    def show(self) -> None:
+        """Let the status say what answers here and whether it is loaded. Work that it shows stays, and a failure."""
+        session = self._session
+        if session.busy or self._loading is not None:
+            return
+        resident = session.services.resident(self.reference)
+        self.info = resident.info if resident is not None else None
+        status = session.status if session.status.model == self.reference else Status(model=self.reference)
+        if self.info is not None:
+            status = replace(_loaded(status, self.info), phase="idle", stage="", done=0, total=0)
+        elif status.phase != "failed":
+            status = Status(model=self.reference)
+        session.status = status
+        session.tell(StatusChanged())
+
+    async def acquire(self, reference: str | None = None) -> Worker:
+        """A worker that has the checkpoint loaded, or another one for once; what that takes is shown in the status.
+
+        Raises EngineErrors.
+        """
+        session, name = self._session, reference or self.reference
+        self._acquiring = turn = self._acquiring + 1
+
+        def show(phase: Phase, stage: str, done: int = 0, total: int = 0) -> None:
+            if turn == self._acquiring:
+                session.set_phase(phase, stage, done, total)
+
+        def begin(phase: Phase, stage: str) -> None:
+            if session.status.phase not in {phase, "loading"}:  # else this joins what is under way
+                show(phase, stage)
+
+        def loading(progress: LoadProgress) -> None:
+            show("loading", progress.stage, progress.done, progress.total)
+
+        if session.status.model != name:
+            session.status = Status(model=name)
+        begin("preparing", "looking for the checkpoint")
+        checkpoint = await session.services.ensure_checkpoint(
+            name, lambda stage, done, total: show("preparing", stage, done, total)
+        )
+        begin("loading", "starting")
+        chosen = session.services.settings.model
+        worker = await session.services.pool.acquire(
+            checkpoint, on_progress=loading, device=chosen.device, dtype=chosen.dtype
+        )
+        if worker.info is not None:
+            session.status = _loaded(session.status, worker.info)
+            if name == self.reference:
+                self.info = worker.info
+        return worker
+
+    async def _load(self) -> None:
+        from engine.errors import EngineError
+
+        try:
+            await self._session.services.ready()
+            await self.acquire()
+            if self._before is not None:
+                self._before = None
+                await self._session.store_model()
+        except EngineError as error:
+            self._loading = None
+            self._failed(error)
+        except StoreError as error:
+            self._session.tell(Notice(str(error), "error"))
+        self._loading = None
+        self.show()
+        self._session.tell(ConversationChanged())
+
+    def _failed(self, error: EngineError) -> None:
+        if self._before is not None:
+            words = f"{error} {display_name(self._go_back())} answers again."
+            self._session.tell(Notice(words, "error"))
+        elif not self._session.busy:  # else the reply says it
+            self._session.set_phase("failed", stage=error.message)
+            self._session.tell(Notice(str(error), "error"))
+
+    def _cancel_load(self) -> None:
+        if self._loading is not None:
+            self._loading.cancel()
+            self._loading = None
+            self._acquiring += 1
+
+    def _go_back(self) -> str:
+        """Let the checkpoint before answer again; returns its reference."""
+        assert self._before is not None, "only a change can be taken back"
+        self.reference, self._before = self._before, None
+        self.show()
+        self._session.tell(ConversationChanged())
+        return self.reference
+
+
+def _loaded(status: Status, info: ModelInfo) -> Status:
+    return replace(status, device=info.device, dtype=info.dtype, context_length=info.context_length)
