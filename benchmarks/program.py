@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import shutil
 import sqlite3
@@ -12,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.pty import PtyApp
 
@@ -64,11 +66,11 @@ def running_app(home: Path, size: tuple[int, int] = (120, 40)) -> Iterator[PtyAp
         yield app
 
 
-def replies(home: Path) -> list[sqlite3.Row]:
-    """Every stored reply, oldest first."""
+def replies(home: Path) -> list[dict[str, Any]]:
+    """The details of every stored reply, oldest first: conversations.model.ReplyDetails as a mapping."""
     with closing(sqlite3.connect(home / "data" / "conversations.db")) as database:
-        database.row_factory = sqlite3.Row
-        return database.execute("SELECT * FROM messages WHERE role = 'assistant' ORDER BY id").fetchall()
+        rows = database.execute("SELECT reply FROM messages WHERE role = 'assistant' ORDER BY id").fetchall()
+    return [json.loads(reply) for (reply,) in rows]
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -15,12 +15,12 @@ from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
-from textual.timer import Timer
 from textual.widgets import TextArea
 from textual.widgets.text_area import Edit, EditResult, Location, Selection
 
 from hugchat_tui.chat.commands import Command, CommandCompletion
 from hugchat_tui.chat.pastes import PasteShelf, is_large
+from hugchat_tui.common.alarm import Alarm
 from hugchat_tui.common.plain_editor import PlainEditor, normalise
 
 DRAFT_DELAY_S = 0.3
@@ -120,7 +120,7 @@ class Prompt(PlainEditor):
         self._sent_before: list[str] = []
         self._place = 0  # in the history; len(_sent_before) is the draft itself
         self._left_at: dict[int, str] = {}  # what stood at each place of the history when it was left
-        self._draft_timer: Timer | None = None
+        self._draft_alarm = Alarm(self, self._announce_draft)
         self._kept = ""  # the draft as it was last announced or restored
 
     # The draft.
@@ -166,7 +166,7 @@ class Prompt(PlainEditor):
 
     def flush_draft(self) -> None:
         """Announce the draft now if a change is still waiting."""
-        if self._draft_timer is not None:
+        if self._draft_alarm.is_set:
             self._announce_draft()
 
     def set_history(self, texts: Sequence[str]) -> None:
@@ -193,16 +193,13 @@ class Prompt(PlainEditor):
 
     @on(TextArea.Changed)
     def _text_changed(self) -> None:
-        if self._draft_timer is None:
-            self._draft_timer = self.set_timer(DRAFT_DELAY_S, self._announce_draft)
+        self._draft_alarm.set(DRAFT_DELAY_S)
         document = self.document
         self._completion.update(document[0] if document.line_count == 1 else "")
         self._announce_completion()
 
     def _announce_draft(self) -> None:
-        if self._draft_timer is not None:
-            self._draft_timer.stop()
-            self._draft_timer = None
+        self._draft_alarm.cancel()
         if (draft := self.draft) != self._kept:
             self._kept = draft
             self.post_message(self.DraftChanged(self, self.owner, draft))

@@ -12,9 +12,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.timer import Timer
 from textual.widgets import Input, Static
 
+from hugchat_tui.common.alarm import Alarm
 from hugchat_tui.common.clean import clean_line
 from hugchat_tui.common.format import counted, moment, shorten
 from hugchat_tui.common.inputs import LineInput
@@ -119,7 +119,7 @@ class SearchScreen(ModalScreen[SearchHit | None]):
         self._input = LineInput(placeholder="search all conversations")
         self._list = HitList()
         self._asked = 0  # counts queries; an answer to any but the last is stale
-        self._delay: Timer | None = None
+        self._delay = Alarm(self, self._ask_first_page)
         self._at_end = True
         self._asking = False
 
@@ -137,9 +137,8 @@ class SearchScreen(ModalScreen[SearchHit | None]):
     @on(Input.Changed)
     def _query_changed(self) -> None:
         self._asked += 1
-        if self._delay is not None:
-            self._delay.stop()
-        self._delay = self.set_timer(SEARCH_DELAY_S, self._ask_first_page)
+        self._delay.cancel()
+        self._delay.set(SEARCH_DELAY_S)
 
     @on(Input.Submitted)
     def _submitted(self) -> None:
@@ -155,7 +154,6 @@ class SearchScreen(ModalScreen[SearchHit | None]):
             self._ask(len(self._list.hits))
 
     def _ask_first_page(self) -> None:
-        self._delay = None
         if self._input.value.strip():
             self._ask(0)
         else:

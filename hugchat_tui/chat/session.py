@@ -195,7 +195,9 @@ class ChatSession:
         conversation = await self._stored()
         if conversation.draft != text:
             await self.services.store.save_draft(conversation.id, text)
-            conversation.draft = text
+            listed, conversation.draft = bool(conversation.draft), text
+            if listed != bool(text):
+                self.tell(ConversationChanged())
 
     async def discard_if_empty(self) -> None:
         """Delete a conversation that was stored for the sake of a draft and holds nothing any more."""

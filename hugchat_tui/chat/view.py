@@ -190,7 +190,7 @@ class ConversationView(MessageActions):
                 self._take_back(event)
 
     def _notice(self, notice: Notice) -> None:
-        if notice.severity == "error" and not self.session.branch:
+        if self.session.status.phase == "failed" and not self.session.branch:
             self.show_problem(notice.text)
             if self.display:
                 return

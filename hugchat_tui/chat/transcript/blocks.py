@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-BOLD, ITALIC, STRIKE, CODE, LINK, DIM = 1, 2, 4, 8, 16, 32
-
 
 class Mark(NamedTuple):
-    """Characters [start, end) and their look, a sum of BOLD, ITALIC, STRIKE, CODE, LINK and DIM."""
+    """Characters [start, end) and their look, a sum of the flags in `flags`."""
 
     start: int
     end: int

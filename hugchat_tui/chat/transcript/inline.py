@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hugchat_tui.chat.transcript.blocks import BOLD, CODE, DIM, ITALIC, LINK, STRIKE, Inline, Mark, Target
+from hugchat_tui.chat.transcript.blocks import Inline, Mark, Target
+from hugchat_tui.chat.transcript.flags import BOLD, CODE, DIM, ITALIC, LINK, STRIKE
 from hugchat_tui.common.clean import clean
 
 if TYPE_CHECKING:

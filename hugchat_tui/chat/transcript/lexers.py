@@ -61,7 +61,8 @@ LEXERS = Lexers()
 
 
 def warm_up() -> None:
-    """Import the parser and the lexers that models use most: for a thread, before the first message is shown."""
+    """Import what rendering needs, the parser and the lexers that models use most: for a thread, after first paint."""
+    import hugchat_tui.chat.transcript.rendering  # noqa: F401
     from hugchat_tui.chat.transcript.dialect import parse
 
     parse("**warm** `up`")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.style import Style
 
-from hugchat_tui.chat.transcript.blocks import BOLD, CODE, DIM, ITALIC, LINK, STRIKE
+from hugchat_tui.chat.transcript.flags import BOLD, CODE, DIM, ITALIC, LINK, STRIKE
 
 if TYPE_CHECKING:
     from pygments.token import _TokenType
@@ -136,7 +136,7 @@ class Palette:
         return hash((self.base, tuple(self._styles.values())))
 
     def marked(self, base: Style, flags: int) -> Style:
-        """A style with a sum of the marks in `blocks` on top."""
+        """A style with a sum of the `flags` on top."""
         style = self._marked.get((base, flags))
         if style is None:
             style = base

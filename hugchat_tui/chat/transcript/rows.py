@@ -11,13 +11,14 @@ cells on the screen. Selection and search speak of lines and characters, so they
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 
-from hugchat_tui.chat.transcript.blocks import Fence
+if TYPE_CHECKING:
+    from hugchat_tui.chat.transcript.blocks import Fence
 
 NULL = Style.null()
 

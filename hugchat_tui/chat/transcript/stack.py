@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hugchat_tui.chat.transcript.entries import Entry
 from hugchat_tui.chat.transcript.frame import Frame
-from hugchat_tui.chat.transcript.rendering import Rendering
 from hugchat_tui.chat.transcript.rows import Row
+
+if TYPE_CHECKING:
+    from hugchat_tui.chat.transcript.rendering import Rendering
 
 _KEPT_ROWS = 30_000  # rows of entries that are not looked at; about 20 MB
 _FOREVER = float("inf")
@@ -158,6 +160,9 @@ class Stack:
         self._clock += 1
         slot.used = self._clock
         if slot.rendering is None:
+            # An empty transcript, which is the first thing a person sees, needs none of what rendering imports.
+            from hugchat_tui.chat.transcript.rendering import Rendering
+
             slot.rendering = Rendering(slot.entry, self.frame)
         if slot.rendering.done or slot.rendering.advance(deadline):
             slot.exact = True
@@ -218,6 +223,10 @@ class Stack:
             index += 1
             self.ensure(index)
         return Anchor(index, max(0, min(row, self.slots[index].height - 1)))
+
+    def viewport(self, top: Anchor, height: int, at_end: bool) -> Anchor:
+        """The top row of a view of so many rows, all of them rendered: the last ones, or from `top` on."""
+        return self.last_page(height) if at_end else self.filled(top, height)
 
     def filled(self, top: Anchor, height: int) -> Anchor:
         """The same top row with what is below it rendered, or the one that leaves no empty rows below the end."""

@@ -6,7 +6,8 @@ from __future__ import annotations
 from rich.segment import Segment
 from rich.style import Style
 
-from hugchat_tui.chat.transcript.blocks import BOLD, Inline, Mark, Table
+from hugchat_tui.chat.transcript.blocks import Inline, Mark, Table
+from hugchat_tui.chat.transcript.flags import BOLD
 from hugchat_tui.chat.transcript.frame import Frame
 from hugchat_tui.chat.transcript.rows import NULL, Line, Link, Row, Span
 from hugchat_tui.chat.transcript.text import links, styled_text, text_rows

@@ -64,7 +64,7 @@ class TranscriptView(ScrollView):
         self._painter = Painter(plain_palette(), 80)
         self._top = Anchor(0, 0)
         self._unseen = Unseen(self._stack)
-        self._thumb = (0, 0, 0)  # of the scroll bar: where it begins, its length, both in eighths of a cell; the height
+        self._thumb = (0, 0, 0)  # of the scroll bar: where it begins, its length, both in half cells; the height
         self._pending: dict[int, list[str]] = {}
         self._flushing = Alarm(self, self.flush)
         self._flushed_at = 0.0
@@ -199,10 +199,7 @@ class TranscriptView(ScrollView):
             return
         before = self._top
         self._fit_frame()
-        if len(self._stack):
-            self._top = self._stack.last_page(height) if self.following else self._stack.filled(self._top, height)
-        else:
-            self._top = Anchor(0, 0)
+        self._top = Anchor(0, 0) if not len(self._stack) else self._stack.viewport(self._top, height, self.following)
         self._place()
         self.new_lines_below = self._unseen.count(self._first_row + height, self.following)
         y = 0 if changed is None or before != self._top else self._stack.row_of(changed) - self._first_row
@@ -253,10 +250,11 @@ class TranscriptView(ScrollView):
         if first != round(self.scroll_y):
             self.set_reactive(Widget.scroll_y, float(first))
             self.set_reactive(Widget.scroll_target_y, float(first))
-        # A scroll bar drawn for every row that streams in is half the cost of a frame: only when it looks different.
+        # A scroll bar drawn for every row that streams in is half the cost of a frame, and all of its cyclic garbage:
+        # while nobody scrolls, half a cell is exact enough.
         total = max(1, self.virtual_size.height)
-        eighth = 8 * region.height
-        thumb = first * eighth // total, region.height * eighth // total, region.height
+        halves = 2 * region.height
+        thumb = first * halves // total, region.height * halves // total, region.height
         if thumb != self._thumb or not self.following:
             self._thumb = thumb
             bar = self.vertical_scrollbar

@@ -99,7 +99,7 @@ class Transcript(TranscriptView, can_focus=True):
         self.post_message(self.CursorMoved(key))
 
     def on_focus(self) -> None:
-        self._place_cursor()
+        self._place_cursor(focused=True)  # has_focus is set after this handler
         self.refresh()
 
     def on_blur(self) -> None:
@@ -107,13 +107,13 @@ class Transcript(TranscriptView, can_focus=True):
 
     def _show(self, changed: Anchor | None = None) -> None:
         super()._show(changed)
-        self._place_cursor()
+        self._place_cursor(focused=self.has_focus)
 
-    def _place_cursor(self) -> None:
+    def _place_cursor(self, focused: bool) -> None:
         """While the transcript has the focus, one of its entries has the cursor."""
         if self.selected_key is not None and self._stack.index_of(self.selected_key) is None:
             self.selected_key = None
-        if self.selected_key is None and self.has_focus and len(self._stack) and self._height > 0:
+        if self.selected_key is None and focused and len(self._stack) and self._height > 0:
             self._select(self._last_visible())
 
     def _last_visible(self) -> int:

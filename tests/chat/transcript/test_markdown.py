@@ -6,8 +6,8 @@ import pytest
 from rich.cells import cell_len
 from rich.style import Style
 
-from hugchat_tui.chat.transcript.blocks import BOLD
 from hugchat_tui.chat.transcript.entries import EntryRole
+from hugchat_tui.chat.transcript.flags import BOLD
 from hugchat_tui.chat.transcript.frame import MEASURE
 from hugchat_tui.common.clean import clean
 from tests.chat.transcript.helpers import PALETTE, rendered, texts
