@@ -105,7 +105,7 @@ class BareLoop:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},  # as the worker has it
+            env=os.environ | {"GOMP_SPINCOUNT": "10000"},  # as the worker has it
             text=True,
         )
 

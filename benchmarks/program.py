@@ -34,6 +34,7 @@ def environment(home: Path) -> dict[str, str]:
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(ROOT / ".cache" / "wheels"),
         "HUGCHAT_SAMPLING_TEMPERATURE": "0",
+        **{name: value for name, value in os.environ.items() if name.startswith(("OMP_", "GOMP_"))},
     }
 
 

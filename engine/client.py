@@ -76,7 +76,10 @@ class Worker:
         `warm_up`; tests of the process itself name a light one. Raises WorkerDiedError,
         ProtocolMismatchError, or EngineError when no process can be started.
         """
-        channel, log, their_channel, their_log = await _open_channel()
+        try:
+            channel, log, their_channel, their_log = await _open_channel()
+        except OSError as error:
+            raise _not_started(error) from error
         process = WorkerProcess(["--nice", str(nice), "--session", session], their_channel, their_log)
         try:
             pid = await process.started
@@ -85,10 +88,7 @@ class Worker:
             channel.abort()
             log.close()
             if isinstance(error, OSError):
-                raise EngineError(
-                    f"The engine worker cannot be started: {error.strerror or error}.",
-                    "Make room (processes, open files or memory ran out, or Python was moved) and try again.",
-                ) from error
+                raise _not_started(error) from error
             raise
         worker = cls(process, pid, channel, log)
         try:
@@ -370,6 +370,13 @@ class Worker:
         if self._loads:
             return f"while loading {next(iter(self._loads.values())).path}"
         return "while answering" if self._generations else "while idle"
+
+
+def _not_started(error: OSError) -> EngineError:
+    return EngineError(
+        f"The engine worker cannot be started: {error.strerror or error}.",
+        "Make room (processes, open files or memory ran out, or Python was moved) and try again.",
+    )
 
 
 async def _open_channel() -> tuple[Channel, WorkerLog, socket.socket, int]:

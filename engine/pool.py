@@ -222,6 +222,7 @@ class EnginePool:
         """After a failed load: a worker that refused the checkpoint kept nothing of it and is spare again."""
         refused = isinstance(error, CheckpointRefusedError | CheckpointNotFoundError)
         if refused and worker.alive and self._spare is None and not self._closed:
+            self._cancel_spare()
             self._set_spare(worker)
         else:
             await worker.close()
@@ -248,10 +249,14 @@ class EnginePool:
             if (error := died.result()) is not None:
                 self._on_notice(f"The spare engine worker is gone. {error}")
 
-    async def _take_spare(self) -> Worker:
+    def _cancel_spare(self) -> None:
+        """Another worker takes the place of the one that waits for quiet, or has only just begun."""
         if self._spare_task is not None:
-            self._spare_task.cancel()  # it waits for quiet, or has only just begun
+            self._spare_task.cancel()
             self._spare_task = None
+
+    async def _take_spare(self) -> Worker:
+        self._cancel_spare()
         worker, self._spare = self._spare, None
         if worker is not None and worker.alive:
             return worker

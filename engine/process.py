@@ -156,10 +156,13 @@ def _popen(arguments: list[str], channel: socket.socket, log_fd: int) -> subproc
     """-P keeps the current directory out of sys.path: a file that happens to lie there is never imported."""
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
     environment |= _ENVIRONMENT
-    # torch's threads wait for each other hundreds of times a token. Spinning meanwhile, as is their habit, they use up
-    # the little time that a busy machine leaves to a process of low priority: with one other program at work on two
-    # cores, SmolLM2-135M wrote 1.3 tokens a second spinning and 16 sleeping; alone on the machine there is no loss.
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # torch's threads wait for each other hundreds of times a token, and spin while they wait. Spinning as long as GNU
+    # OpenMP does by default (300,000 rounds, milliseconds), they use up the little time that a busy machine leaves to
+    # a process of low priority: with one other program at work on two cores, SmolLM2-135M wrote 1.3 tokens a second.
+    # Not spinning at all (OMP_WAIT_POLICY=PASSIVE) cost two fifths of the speed on a machine of its own. This many
+    # rounds outlast the usual gap between two products, and little more.
+    if "OMP_WAIT_POLICY" not in environment:
+        environment.setdefault("GOMP_SPINCOUNT", "10000")
     if search_path := environment.get("PYTHONPATH"):
         # An empty entry, as in "PYTHONPATH=$PYTHONPATH:/x", means the current directory too.
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, search_path.split(os.pathsep)))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 import time
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.text import Text
 from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
@@ -20,6 +23,7 @@ from hugchat_tui.actions import ACTIONS, Action, bindings
 from hugchat_tui.boot import BootScreen
 from hugchat_tui.common.clean import clean
 from hugchat_tui.common.collector import settle
+from hugchat_tui.common.crash import report
 from hugchat_tui.common.line_filter import guard
 from hugchat_tui.conversations.errors import StoreClosedError, StoreError
 from hugchat_tui.services import Services
@@ -58,6 +62,9 @@ class HugChatApp(App[None]):
         self._theme_kept = self.theme
         self.theme_changed_signal.subscribe(self, self._keep_theme)
         self.call_after_refresh(self._start)
+        if not self.is_headless:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self._told_to_end, number)
 
     @work(group="start", exit_on_error=True)
     async def _start(self) -> None:
@@ -91,8 +98,12 @@ class HugChatApp(App[None]):
                 await self.chat.started()
         except StoreError as error:
             self._without_store(error)
+            settle()
             return
-        await asyncio.to_thread(_after_start)
+        try:
+            await asyncio.to_thread(_after_start)
+        except OSError as error:
+            self.notify(f"Nothing is logged: {error}.", severity="warning")
         from hugchat_tui.keymap import keymap_problems
 
         for problem in keymap_problems(self.services.settings.keymap):
@@ -137,6 +148,11 @@ class HugChatApp(App[None]):
     ) -> None:
         """Show a notice. Notices carry names and errors from outside, so none is markup and all are cleaned."""
         super().notify(clean(message), title=title, severity=severity, timeout=timeout, markup=False)
+
+    def _fatal_error(self) -> None:
+        # Instead of Textual's traceback with every local variable, conversations and keys among them.
+        error = sys.exception() or self._exception or RuntimeError("The app ended for an unknown reason.")
+        self.panic(Text(report(error), overflow="fold"))
 
     # Actions of the whole application
 
@@ -234,6 +250,22 @@ class HugChatApp(App[None]):
             self.exit(message=Content(clean(str(error))), return_code=1)
         else:
             self.exit()
+
+    @work(group="quit", exclusive=True)
+    async def _told_to_end(self, number: signal.Signals) -> None:
+        """By another program, or because the terminal is gone: nobody is there to be asked, nothing may be lost."""
+        try:
+            sessions = self.chat.sessions if self.chat is not None else []
+            for session in sessions:
+                session.stop()
+            for session in sessions:
+                await session.wait()
+            await self._keep_drafts()
+            await self.services.close()
+        except StoreError as error:
+            self.log.error(error)  # the database is locked or gone, and nobody is there to be told
+        finally:
+            self.exit(return_code=128 + number)
 
     async def _keep_drafts(self) -> None:
         for view in self.chat.panes.tabs if self.chat is not None else []:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -25,16 +27,29 @@ def main(settings: Settings, question: str, *, system: str | None, as_json: bool
     """Answer `question` with what a pipe brings below it; returns the exit code."""
     try:
         text = _with_pipe(question)
+        (text + (system or "")).encode()  # bytes that are not UTF-8 come from the command line as lone surrogates
     except UnicodeDecodeError as error:
         return _fail(f"what the pipe brought is not UTF-8 text: {error}", EXIT_ASKED_WRONGLY)
+    except UnicodeEncodeError:
+        return _fail("what was asked on the command line is not UTF-8 text.", EXIT_ASKED_WRONGLY)
     if not text.strip():
         return _fail('nothing was asked. Try: hugchat chat "question"', EXIT_ASKED_WRONGLY)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a locale without the answer's letters
     try:
         return asyncio.run(_answer(settings, text, system=system, as_json=as_json))
-    except BrokenPipeError:
-        # The reader has gone (`| head`): nobody is there to tell. stdout must not be flushed at exit either.
-        sys.stderr.close()
-        return EXIT_FAILED
+    except asyncio.CancelledError:  # told again to stop while it was stopping
+        return EXIT_INTERRUPTED
+    except _UnwritableError as error:
+        # What is still buffered cannot be written at exit either, and Python would say so in its own words.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error.__cause__, BrokenPipeError):  # `| head`: nobody is there to tell
+            return EXIT_FAILED
+        return _fail(f"the answer could not be written: {error}.", EXIT_FAILED)
+
+
+class _UnwritableError(Exception):
+    """stdout takes nothing any more; says why."""
 
 
 def _with_pipe(question: str) -> str:
@@ -92,20 +107,34 @@ async def _generate(services: Services, text: str, system: str, as_json: bool, p
         match event:
             case Started():
                 started = event
+                for note in event.notes:
+                    progress.say(note)
             case Piece():
                 reply.append(event.text)
                 if not as_json:
-                    sys.stdout.write(show(event.text))
-                    sys.stdout.flush()
+                    _write(show(event.text))
             case Finished():
                 finished = event
     if started is None or finished is None:
         return _fail("the worker ended its answer without saying how", EXIT_FAILED)
-    if as_json:
-        print(_document("".join(reply), checkpoint.name, started, finished))
-    else:
-        print()
+    _write(f"{_document(''.join(reply), checkpoint.name, started, finished)}\n" if as_json else "\n")
+    if finished.reason == "length":
+        progress.say(_why_cut(started, finished))
     return 0
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        raise _UnwritableError(error.strerror or str(error)) from error
+
+
+def _why_cut(started: Started, finished: Finished) -> str:
+    if finished.prompt_tokens + finished.new_tokens >= started.context_length:
+        return f"the answer ends here because the model's context of {started.context_length:,} tokens is full."
+    return f"the answer ends here after {finished.new_tokens:,} tokens. For more: --max-new-tokens"
 
 
 def _document(reply: str, model: str, started: Started, finished: Finished) -> str:

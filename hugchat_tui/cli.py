@@ -8,11 +8,23 @@ from collections.abc import Mapping, Sequence
 
 EXIT_FAILED = 1
 EXIT_ASKED_WRONGLY = 2
+EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 failed, 2 asked wrongly, 130 interrupted."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return _run(sys.argv[1:] if argv is None else list(argv))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 (whatever it is, the log has it and the person is told)
+        from hugchat_tui.common.crash import report
+
+        print(f"hugchat: {report(error)}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _run(arguments: Sequence[str]) -> int:
     if not arguments:
         return _open_app({})  # the usual start does not wait for a parser to be built
     args = _parser().parse_args(arguments)

@@ -162,7 +162,8 @@ class Services:
             fetch.listeners.remove(on_progress)
             if not fetch.listeners:
                 fetch.task.cancel()
-                self._fetching.pop(reference, None)
+                if self._fetching.get(reference) is fetch:  # not one that was begun when this had ended
+                    del self._fetching[reference]
         self._found[reference] = checkpoint
         return checkpoint
 

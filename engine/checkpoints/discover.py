@@ -11,6 +11,7 @@ from engine.checkpoints.describe import describe
 from engine.checkpoints.hub_cache import Snapshot, all_snapshots
 from engine.checkpoints.model import Checkpoint
 from engine.checkpoints.paths import hub_cache_dir, runs_dir
+from engine.checkpoints.reading import is_folder
 from engine.checkpoints.runs import run_checkpoints
 from engine.checkpoints.starter import STARTER, starter_installed, starter_path
 
@@ -82,7 +83,7 @@ def _walk(folder: Path, directory: Path, visited: set[tuple[int, int]]) -> Itera
         path = directory / entry
         if _is_gguf(entry):
             yield describe(path, (path.relative_to(folder)).as_posix())
-        elif not entry.startswith(".") and len(path.relative_to(folder).parts) < _FOLDER_DEPTH and path.is_dir():
+        elif not entry.startswith(".") and len(path.relative_to(folder).parts) < _FOLDER_DEPTH and is_folder(path):
             yield from _walk(folder, path, visited)
 
 

@@ -54,6 +54,12 @@ async def fetch(reference: HubReference, on_progress: OnProgress, *, cache_dir: 
         raise DownloadError(
             f"The download of {reference.repo_id} broke off: {why}", "Try again.", "unexpected"
         ) from error
+    except OSError as error:
+        raise DownloadError(
+            f"The download of {reference.repo_id} could not be started: {error.strerror or error}.",
+            "Make room (processes, open files or memory ran out) and try again.",
+            "unexpected",
+        ) from error
     finally:
         # Also after a kill: huggingface_hub never takes up a partial file again, it only fills the disk.
         await asyncio.to_thread(remove_partials, cache, reference.repo_id)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.checkpoints.reading import is_folder
+
 MAIN = "main"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PREFIX = "models--"
@@ -68,7 +70,7 @@ def find_snapshot(cache: Path, reference: HubReference) -> Snapshot | None:
         if snapshot.name == _name(reference.repo_id, reference.revision):
             return snapshot
     path = repository / "snapshots" / reference.revision
-    if _COMMIT.fullmatch(reference.revision) and path.is_dir():
+    if _COMMIT.fullmatch(reference.revision) and is_folder(path):
         return Snapshot(_name(reference.repo_id, reference.revision), path, reference.revision)
     return None
 
@@ -81,7 +83,7 @@ def _snapshots(repository: Path, repo_id: str) -> Iterator[Snapshot]:
     seen: set[str] = set()
     for ref, commit in _refs(repository / "refs"):
         path = repository / "snapshots" / commit
-        if commit not in seen and path.is_dir():
+        if commit not in seen and is_folder(path):
             seen.add(commit)
             yield Snapshot(_name(repo_id, ref), path, commit)
     if not seen:
@@ -110,6 +112,6 @@ def _refs(directory: Path) -> list[tuple[str, str]]:
 def _children(directory: Path) -> list[Path]:
     """Subfolders; none of a folder that is not there or cannot be read."""
     try:
-        return [path for path in directory.iterdir() if path.is_dir()]
+        return [path for path in directory.iterdir() if is_folder(path)]
     except OSError:
         return []

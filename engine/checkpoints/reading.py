@@ -21,6 +21,7 @@ JSON_LIMIT = 16 * MIB
 INDEX_LIMIT = 64 * MIB
 # The format allows 100 MB; the largest header in the field, of a model of 92,000 tensors, is about 12 MB.
 SAFETENSORS_HEADER_LIMIT = 32 * MIB
+MAX_DIMENSIONS = 64  # of a tensor, as in torch: the product of a million would take hours
 
 
 class UnreadableError(Exception):
@@ -42,6 +43,14 @@ def open_regular(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise UnreadableError(f"{path.name} is not a regular file")
     return os.fdopen(descriptor, "rb")
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder we can see. Path.is_dir raises where a link leads to what we may not look at."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def reason(error: OSError | ValueError) -> str:
@@ -139,6 +148,10 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
     for name, entry in entries.items():
         if not entry.dtype:
             continue
+        if len(entry.shape) > MAX_DIMENSIONS:
+            raise UnreadableError(
+                f"{path.name} has a broken header: {name[:80]} claims {len(entry.shape):,} dimensions"
+            )
         first, last = entry.data_offsets
         count = math.prod(entry.shape)
         bits = _DTYPE_BITS.get(entry.dtype)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.checkpoints.reading import is_folder
+
 RUN_PREFIX = "runs/"
 # A step that is still being written, or was left behind by a kill, is called tmp-step-N.
 _STEP = re.compile(r"step-(\d+)")
@@ -17,7 +19,7 @@ def run_checkpoints(runs: Path) -> Iterator[tuple[str, Path]]:
     The final checkpoint is called `runs/NAME`, a step `runs/NAME/step-N`.
     """
     for run in sorted(_folders(runs)):
-        if (run / "final").is_dir():
+        if is_folder(run / "final"):
             yield RUN_PREFIX + run.name, run / "final"
         for step in _steps(run):
             yield f"{RUN_PREFIX}{run.name}/{step.name}", step
@@ -32,7 +34,7 @@ def find_run_checkpoint(runs: Path, name: str) -> Path | None:
     steps = _steps(run)
     if step:
         return next((path for path in steps if path.name == step), None)
-    return run / "final" if (run / "final").is_dir() else next(iter(steps), None)
+    return run / "final" if is_folder(run / "final") else next(iter(steps), None)
 
 
 def _steps(run: Path) -> list[Path]:
@@ -47,6 +49,6 @@ def _steps(run: Path) -> list[Path]:
 def _folders(directory: Path) -> list[Path]:
     """Subfolders; none of a folder that is not there or cannot be read."""
     try:
-        return [path for path in directory.iterdir() if path.is_dir()]
+        return [path for path in directory.iterdir() if is_folder(path)]
     except OSError:
         return []

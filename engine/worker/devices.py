@@ -10,9 +10,6 @@ from engine.cpu import cpu_field, cpu_has_bf16
 from engine.errors import EngineError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# x86 instructions for bfloat16 products. Without them a bfloat16 product runs a hundred times slower than
-# float32.
-_BF16_FLAGS = frozenset(("avx512_bf16", "amx_bf16"))
 
 
 def choose_device(asked: str) -> torch.device:

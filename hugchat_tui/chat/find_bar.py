@@ -12,24 +12,23 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from hugchat_tui.chat.transcript import Transcript
+from hugchat_tui.common.inputs import LineInput
 
 
 class FindBar(Horizontal):
     """Finds as the person types; enter and down go to the next match, up to the one before, escape closes."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,down", "next", "Next match", id="find.next"),
-        Binding("up", "previous", "Previous match", id="find.previous"),
+        Binding("enter,down", "next", "Next", id="find.next"),
+        Binding("up", "previous", "Previous", id="find.previous"),
         Binding("escape", "close", "Close", id="find.close"),
     ]
 
     def __init__(self, transcript: Transcript) -> None:
         super().__init__(classes="find-bar")
         self._transcript = transcript
-        self._input = Input(placeholder="Find in this conversation", compact=True)
-        self._input.cursor_blink = False
+        self._input = LineInput(placeholder="Find in this conversation")
         self._count = Static(classes="find-count")
-        self.display = False
 
     def compose(self) -> ComposeResult:
         yield self._input

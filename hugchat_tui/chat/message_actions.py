@@ -112,5 +112,5 @@ class MessageActions(Vertical):
         message = self._selected()
         if message is None or not self._free():
             return
-        await self.session.delete_message(message.id)
-        self.app.notify("Deleted the message and what followed it. Undo with /undo-delete or the palette.")
+        if await self.session.delete_message(message.id):
+            self.app.notify("Deleted the message and what followed it. Undo with /undo-delete or the palette.")

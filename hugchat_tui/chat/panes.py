@@ -85,7 +85,7 @@ class PaneArea(Container):
 
     async def close_tab(self, view: ConversationView) -> None:
         """Close a tab; the tab beside it takes its place, and the last one is never closed here."""
-        if len(self.tabs) < 2:
+        if len(self.tabs) < 2 or view not in self.tabs:
             return
         place = self.tabs.index(view)
         self.tabs.remove(view)

@@ -11,7 +11,6 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual import events, on
-from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
@@ -220,14 +219,16 @@ class Prompt(PlainEditor):
 
     # Commands.
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in {"complete", "close_commands"}:  # else the screen has the keys, and help says so
+            return bool(self._completion.matches)
+        return super().check_action(action, parameters)
+
     def action_complete(self) -> None:
-        if (command := self._completion.chosen) is None:
-            raise SkipAction
-        self._accept(command)
+        if (command := self._completion.chosen) is not None:
+            self._accept(command)
 
     def action_close_commands(self) -> None:
-        if not self._completion.matches:
-            raise SkipAction
         self._completion.close()
         self._announce_completion()
 
@@ -279,8 +280,6 @@ class Prompt(PlainEditor):
         self._show(self._left_at.get(place, unchanged))
 
     def action_copy(self) -> None:
-        if not self.selected_text:
-            raise SkipAction
         self.app.copy_to_clipboard(self._shelf.expand(self.selected_text))
 
     # A chip is one thing: the cursor never stands inside it, and no edit takes a part of it.

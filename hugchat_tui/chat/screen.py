@@ -86,7 +86,7 @@ class ChatScreen(ChatActions):
         conversations = await self.refresh_sidebar()
         newest = conversations[0] if conversations else None
         if newest is not None and not newest.message_count and newest.draft and view.is_empty:
-            view.session.conversation = newest
+            await view.session.take_up(newest)
             view.prompt.restore(newest.draft)
         await self._fill_history(view)
         if not view.session.busy:
@@ -97,9 +97,10 @@ class ChatScreen(ChatActions):
 
     async def refresh_sidebar(self) -> list[Conversation]:
         """Show the stored conversations and which of them are open and busy. Raises StoreError."""
-        conversations = await self.app.services.store.list_conversations(limit=PAGE_OF_CONVERSATIONS)
-        conversations = [each for each in conversations if each.message_count or each.title or each.draft]
-        self.sidebar.set_conversations(conversations)
+        found = await self.app.services.store.list_conversations(limit=PAGE_OF_CONVERSATIONS + 1)
+        listed = found[:PAGE_OF_CONVERSATIONS]
+        conversations = [each for each in listed if each.message_count or each.title or each.draft]
+        self.sidebar.set_conversations(conversations, more=len(found) > len(listed))
         self.mark()
         return conversations
 
@@ -228,9 +229,9 @@ class ChatScreen(ChatActions):
     async def close_view(self, view: ConversationView) -> None:
         """Close a tab, opening an empty one in its place when it is the last. Raises StoreError."""
         session = view.session
+        if view not in self.panes.tabs or (len(self.panes.tabs) == 1 and view.is_empty):
+            return
         if len(self.panes.tabs) == 1:
-            if view.is_empty:
-                return
             await self.panes.open(self.new_view())
         if self.app.services.started:
             await view.keep_draft()

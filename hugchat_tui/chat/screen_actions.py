@@ -82,12 +82,10 @@ class ChatActions(PaneActions):
             await self.open_conversation(conversation)
         else:
             view = await self.open_conversation(await store.get_conversation(deletion.conversation_id))
-            if view.session.busy:
+            if not await view.session.bring_back(deletion.messages):
                 self.notify("An answer is being written here. Stop it with esc first.", severity="warning")
                 return
-            await store.undelete_messages(deletion.messages)
             deleted.remove(deletion)
-            await view.session.reload()
         await self.refresh_sidebar()
 
     @background("dialog", exclusive=True)

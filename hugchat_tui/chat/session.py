@@ -30,7 +30,6 @@ from hugchat_tui.conversations.model import Conversation, Message, ReplyDetails
 from hugchat_tui.services import Deletion
 
 if TYPE_CHECKING:
-    from engine.protocol import ChatMessage
     from hugchat_tui.chat.reply_writer import ReplyWriter
     from hugchat_tui.services import Services
 
@@ -54,6 +53,7 @@ class ChatSession:
         self._writer: ReplyWriter | None = None
         self._stop_wanted = False
         self._creating = asyncio.Lock()
+        self._changing = asyncio.Lock()  # the branch, from the store
         self._told: set[str] = set()
 
     # What can be asked of it at any time
@@ -133,42 +133,54 @@ class ChatSession:
 
     async def show_sibling(self, message_id: int, step: int) -> int | None:
         """Show the branch through the previous or next sibling; returns its id, None when there is none."""
-        message = self.message(message_id)
-        if message is None:
-            return None
-        place = message.siblings.index(message_id) + step
-        if not 0 <= place < len(message.siblings):
-            return None
-        target = message.siblings[place]
-        await self._show(target)
-        return target
+        async with self._changing:
+            message = self.message(message_id)
+            if message is None or self.busy:
+                return None
+            place = message.siblings.index(message_id) + step
+            if not 0 <= place < len(message.siblings):
+                return None
+            await self._show(message.siblings[place])
+            return message.siblings[place]
 
     async def show_message(self, message_id: int) -> bool:
         """Show the branch that runs through a message; False while a reply is being written on another one."""
-        if self.message(message_id) is None:
+        async with self._changing:
+            if self.message(message_id) is None:
+                if self.busy:
+                    return False
+                await self._show(message_id)
+            return True
+
+    async def delete_message(self, message_id: int) -> bool:
+        """Delete a message with what follows it; `services.deleted` remembers how to bring it back.
+
+        False when it is not there any more.
+        """
+        async with self._changing:
+            if self.conversation is None or self.busy or self.message(message_id) is None:
+                return False
+            deletion = await self.services.store.delete_message(message_id)
+            self.services.deleted.append(Deletion(self.conversation.id, deletion))
+            await self._read()
+            return True
+
+    async def bring_back(self, deletion: int) -> bool:
+        """Undo the store's deletion of messages here; False while a reply is being written."""
+        async with self._changing:
             if self.busy:
                 return False
-            await self._show(message_id)
-        return True
-
-    async def delete_message(self, message_id: int) -> None:
-        """Delete a message with what follows it; `services.deleted` remembers how to bring it back."""
-        if self.conversation is None or self.busy:
-            return
-        deletion = await self.services.store.delete_message(message_id)
-        self.services.deleted.append(Deletion(self.conversation.id, deletion))
-        await self.reload()
-
-    async def reload(self) -> None:
-        """Read conversation and branch anew after the store changed them."""
-        if self.conversation is None:
-            return
-        self.conversation = await self.services.store.get_conversation(self.conversation.id)
-        self.branch = await self.services.store.branch(self.conversation.id)
-        self.tell(BranchChanged())
-        self.tell(ConversationChanged())
+            await self.services.store.undelete_messages(deletion)
+            await self._read()
+            return True
 
     # Changing what is known of the conversation
+
+    async def take_up(self, conversation: Conversation) -> None:
+        """Go on with a stored conversation that has no messages yet, with the checkpoint that answers here."""
+        self.conversation = conversation
+        if conversation.model != self.model.reference:
+            await self.store_model()
 
     async def reload_conversation(self) -> None:
         """Read the title anew, not the branch, which may be growing."""
@@ -227,6 +239,8 @@ class ChatSession:
         from engine.errors import EngineError
 
         try:
+            async with self._changing:  # another branch may be on its way to the screen
+                pass
             await work
         except EngineError as error:
             self.set_phase("failed", stage=error.message)
@@ -293,10 +307,11 @@ class ChatSession:
     async def _reply(self, question: Message, *, start: str = "", reference: str | None = None) -> None:
         """Acquire the checkpoint, generate below `question` and store the reply as it comes."""
         from engine.errors import EngineError
+        from hugchat_tui.chat.history import what_is_heard
         from hugchat_tui.chat.reply_writer import ReplyWriter
 
         place = self.branch.index(question) + 1
-        history = self._history(self.branch[:place], start)
+        history = what_is_heard(self.branch[:place], self.system_prompt, start)
         details = ReplyDetails(model=reference or self.model.reference)
         reply = await self.services.store.begin_reply(question.conversation_id, question.id, details, start)
         followed = len(self.branch) > place
@@ -319,27 +334,6 @@ class ChatSession:
 
     # Small parts
 
-    def _history(self, branch: list[Message], start: str) -> tuple[ChatMessage, ...]:
-        """The branch as the model hears it, up to its last question, with the `start` of a reply to go on from.
-
-        A question that got no answer, because that failed or was stopped, is left out with its empty reply: one that
-        was too long would otherwise spoil every question after it.
-        """
-        from engine.protocol import ChatMessage
-
-        turns = [ChatMessage("system", self.system_prompt)] if self.system_prompt.strip() else []
-        question = ""
-        for message in branch:
-            if message.role == "user":
-                question = message.content
-            elif message.role == "assistant" and message.content:
-                turns += [ChatMessage("user", question), ChatMessage("assistant", message.content)]
-                question = ""
-        turns.append(ChatMessage("user", question))
-        if start:
-            turns.append(ChatMessage("assistant", start))
-        return tuple(turns)
-
     def _question_of(self, message_id: int) -> Message | None:
         """The question that a message is, or that it answers."""
         for place, message in enumerate(self.branch):
@@ -349,14 +343,18 @@ class ChatSession:
 
     async def _show(self, message_id: int) -> None:
         """Show the newest branch through a message."""
-        if self.conversation is None:
-            return
-        store = self.services.store
-        leaf = await store.deepest_leaf(message_id)
-        await store.set_leaf(self.conversation.id, leaf)
-        self.conversation.leaf_id = leaf
-        self.branch = await store.branch(self.conversation.id)
-        self.tell(BranchChanged())
+        if self.conversation is not None:
+            store = self.services.store
+            await store.set_leaf(self.conversation.id, await store.deepest_leaf(message_id))
+            await self._read()
+
+    async def _read(self) -> None:
+        """Read conversation and branch anew after the store changed them."""
+        if self.conversation is not None:
+            self.conversation = await self.services.store.get_conversation(self.conversation.id)
+            self.branch = await self.services.store.branch(self.conversation.id)
+            self.tell(BranchChanged())
+            self.tell(ConversationChanged())
 
     async def _stored(self) -> Conversation:
         """The conversation, stored now if it is new. Raises StoreError."""

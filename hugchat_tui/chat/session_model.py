@@ -149,7 +149,9 @@ class SessionModel:
             self._failed(error)
         except StoreError as error:
             self._session.tell(Notice(str(error), "error"))
-        self._loading = None
+        finally:
+            if self._loading is asyncio.current_task():  # else another load has taken its place
+                self._loading = None
         self.show()
         self._session.tell(ConversationChanged())
 

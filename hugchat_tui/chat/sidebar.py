@@ -41,7 +41,7 @@ def age_group(updated_at: float, today: date) -> str:
     return "This week" if days < 7 else "Older"
 
 
-def _entries(conversations: Sequence[Conversation], today: date) -> Iterator[_Entry]:
+def _entries(conversations: Sequence[Conversation], today: date, more: bool) -> Iterator[_Entry]:
     group = ""
     for conversation in conversations:
         if (age := age_group(conversation.updated_at, today)) != group:
@@ -51,6 +51,9 @@ def _entries(conversations: Sequence[Conversation], today: date) -> Iterator[_En
             yield _Entry(group)
         title = clean_line(conversation.title[:_TITLE_CHARACTERS]).strip()
         yield _Entry(title or "New conversation", conversation.id)
+    if more:
+        yield _Entry("")
+        yield _Entry("Search finds the others.")
 
 
 class Sidebar(LineList):
@@ -99,11 +102,16 @@ class Sidebar(LineList):
         self._streaming: frozenset[int] = frozenset()
         self._unread: frozenset[int] = frozenset()
 
-    def set_conversations(self, conversations: Sequence[Conversation], now: float | None = None) -> None:
-        """Show these, newest first. The cursor stays on its conversation, or goes to the current one."""
+    def set_conversations(
+        self, conversations: Sequence[Conversation], now: float | None = None, *, more: bool = False
+    ) -> None:
+        """Show these, newest first. The cursor stays on its conversation, or goes to the current one.
+
+        more: there are older ones that are not among them.
+        """
         at_cursor = self._id_at(self.cursor)
         self._known = True
-        self._entries = list(_entries(conversations, local_date(time.time() if now is None else now)))
+        self._entries = list(_entries(conversations, local_date(time.time() if now is None else now), more))
         row = self._row_of(at_cursor)
         self.rows_changed(row if row != NO_ROW else self._row_of(self._current))
 

@@ -194,6 +194,9 @@ class ConversationView(MessageActions):
             self.show_problem(notice.text)
             if self.display:
                 return
+        last = self.session.branch[-1].reply if self.session.branch else None
+        if self.display and last is not None and last.error == notice.text:
+            return  # it stands below the reply
         where = "" if self.display else f"{self.session.title or UNTITLED}: "
         self.app.notify(f"{where}{notice.text}", severity=notice.severity)
 

@@ -32,6 +32,10 @@ class LineInput(Input):
     def on_mount(self) -> None:
         self.cursor_blink = False
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """One line does not scroll: up, down and their like are for what is around it."""
+        return not action.startswith(("scroll_", "page_"))
+
     def _on_paste(self, event: events.Paste) -> None:
         event.prevent_default()
         event.stop()

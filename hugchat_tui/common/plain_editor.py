@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual import events
-from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import TextArea
@@ -125,9 +124,12 @@ class PlainEditor(TextArea, inherit_bindings=False):
     def action_paste(self) -> None:
         self.insert_paste(self.app.clipboard)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "copy":  # else the key is the application's
+            return bool(self.selected_text)
+        return True
+
     def action_copy(self) -> None:
-        if not self.selected_text:
-            raise SkipAction
         self.app.copy_to_clipboard(self.selected_text)
 
     def action_cut(self) -> None:

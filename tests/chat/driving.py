@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from textual import events
+from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -23,6 +25,7 @@ from tests.checkpoints.builders import make_model
 
 SCRIPTS = Path(__file__).parent / "worker_scripts"
 PATIENCE_S = 30.0
+_HOPS = 4  # widgets that a key's message passes from the prompt to the screen
 _SHORT_WORK = {"begin", "command", "draft", "open", "sibling", "sidebar"}
 
 
@@ -84,11 +87,19 @@ class Chat:
         while not condition():
             if asyncio.get_running_loop().time() > deadline:
                 pytest.fail(f"waited for {what or condition}; the screen:\n{self.text()}")
-            await asyncio.sleep(0.01)
-        await self.pilot.pause()
+            await asyncio.sleep(0.005)
+        await self.pilot.pause(0)
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
+        """As Pilot.press, without its three waits of 20 ms a key: each message of the way is waited for instead."""
+        for key in keys:
+            name = _character_to_key(key) if len(key) == 1 else key
+            self.app.post_message(events.Key(name, key if len(key) == 1 else None))
+            taken = asyncio.Event()
+            self.app.call_later(taken.set)
+            await taken.wait()
+            for _ in range(_HOPS):
+                await self.pilot.pause(0)
 
     async def write(self, text: str) -> None:
         """Put a text into the prompt, as pasting does."""
@@ -108,6 +119,17 @@ class Chat:
         await self.until(lambda: len(self.session.branch) == before + 2, f"an answer to {text!r}")
         await self.settled()
         return self.session.branch[-1].content
+
+    async def begin(self, gate: str, words: str) -> None:
+        """Ask; the worker has said the words, and says no more until the gate is open."""
+        before = len(self.session.branch)
+        await self.send(f"until {gate} {words}")
+
+        def said() -> bool:
+            branch, transcript = self.session.branch, self.view.transcript
+            return len(branch) == before + 2 and transcript.entries[-1].text == branch[-1].content == f"{words} "
+
+        await self.until(said, f"{words!r} to be said")
 
     async def pick(self, reference: str) -> None:
         """Choose a checkpoint in the picker that is opening."""
@@ -136,7 +158,9 @@ class Chat:
 
     def text(self) -> str:
         """The screen, a line a row."""
-        return "\n".join("".join(segment.text for segment in strip) for strip in self.app.screen._compositor.render_strips())
+        return "\n".join(
+            "".join(segment.text for segment in strip) for strip in self.app.screen._compositor.render_strips()
+        )
 
     def transcript(self) -> str:
         """Every row of the active conversation."""

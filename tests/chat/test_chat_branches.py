@@ -8,7 +8,8 @@ from tests.chat.driving import Chat, Home, chat
 async def all_messages(it: Chat) -> list[tuple[int, int | None, str, str]]:
     """Every message of the first conversation: id, parent, role, text."""
     store = it.app.services.store
-    found, parents = [], [None]
+    found: list[tuple[int, int | None, str, str]] = []
+    parents: list[int | None] = [None]
     while parents:
         parent = parents.pop(0)
         for child in await store.children(1, parent):
@@ -58,8 +59,7 @@ async def test_regenerating_keeps_the_earlier_answer_and_what_followed_it(home: 
 
 async def test_continuing_a_stopped_reply_makes_a_sibling_that_begins_with_it(home: Home) -> None:
     async with chat(home) as it:
-        await it.send("until never begun")
-        await it.until(lambda: "begun" in it.transcript(), "the words")
+        await it.begin("never", "begun")
         await it.press("escape")
         await it.settled()
         it.view.transcript.focus()
@@ -130,8 +130,7 @@ async def test_deleting_hides_what_followed_and_undo_brings_it_back(home: Home) 
 async def test_while_an_answer_is_written_the_tree_is_left_alone(home: Home) -> None:
     async with chat(home) as it:
         await it.ask("say one")
-        await it.send("until never words")
-        await it.until(lambda: "words " in it.session.branch[-1].content, "the words")
+        await it.begin("never", "words")
         it.view.transcript.focus()
         for key in ("r", "full_stop", "e", "d", "["):
             await it.press(key)

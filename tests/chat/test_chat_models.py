@@ -92,8 +92,7 @@ async def test_a_checkpoint_that_dies_while_loading_gives_way_to_the_one_before(
 
 async def test_choosing_while_an_answer_is_written_lets_it_finish_first(home: Home) -> None:
     async with chat(home) as it:
-        await it.send("until gate word")
-        await it.until(lambda: "word" in it.transcript(), "the word")
+        await it.begin("gate", "word")
         await it.send(f"/model {home.model('beta')}")
         assert "beta is loaded when this answer is complete." in it.notices()
         assert it.session.busy
@@ -127,8 +126,7 @@ async def test_unloading_gives_the_memory_back_and_the_next_question_loads_again
         await it.until(lambda: "○ alpha" in it.text().splitlines()[-2], "the status to say so")
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
         assert await it.ask("who are you") == "I am alpha."
-        await it.send("until never word")
-        await it.until(lambda: "word" in it.transcript())
+        await it.begin("never", "word")
         await it.press("ctrl+n")
         await it.until(lambda: len(it.screen.panes.tabs) == 2)
         await it.send("/unload")

@@ -15,18 +15,12 @@ def shown(it: Chat) -> list[str]:
     return [view.session.title for view in it.screen.panes.shown]
 
 
-async def begin(it: Chat, words: str) -> None:
-    """Ask what the worker answers until the gate of the same name opens."""
-    await it.send(f"until {words} {words}")
-    await it.until(lambda: it.session.branch and words in it.session.branch[-1].content, f"{words} to begin")
-
-
 async def test_tabs_are_opened_switched_and_closed_and_a_hidden_one_catches_up(home: Home) -> None:
     async with chat(home) as it:
         await it.press("ctrl+n")
         await it.app.workers.wait_for_complete()
         assert len(it.screen.panes.tabs) == 1, "an empty tab is not doubled"
-        await begin(it, "first")
+        await it.begin("first", "first")
         first = it.view
         await it.press("ctrl+n")
         await it.until(lambda: it.view is not first)
@@ -56,13 +50,13 @@ async def test_tabs_are_opened_switched_and_closed_and_a_hidden_one_catches_up(h
         await it.until(lambda: titles(it) == [""], "an empty tab in place of the last")
         it.screen.sidebar.focus()
         await it.press("g", "enter")
-        await it.until(lambda: titles(it) == ["until first first"], "the one chosen in the sidebar, in the empty tab's place")
+        await it.until(lambda: titles(it) == ["until first first"], "the chosen one in the empty tab's place")
         assert it.app.focused is it.view.prompt
 
 
 async def test_a_reply_goes_on_in_a_closed_tab_and_its_conversation_finds_it_again(home: Home) -> None:
     async with chat(home) as it:
-        await begin(it, "word")
+        await it.begin("word", "word")
         await it.send("/tab-close")
         await it.until(lambda: titles(it) == [""])
         assert it.screen.sidebar._streaming == {1}
@@ -84,14 +78,14 @@ async def test_two_panes_with_two_checkpoints_stream_at_the_same_time(
     home: Home, size: tuple[int, int], direction: str
 ) -> None:
     async with chat(home, size=size) as it:
-        await begin(it, "left")
+        await it.begin("left", "left")
         left = it.view
         await it.send(f"/pane-split-{direction}")
         await it.until(lambda: it.screen.panes.is_split and it.view is not left)
         right = it.view
         await it.send(f"/model {home.model('beta')}")
         await it.settled_but(left)
-        await begin(it, "right")
+        await it.begin("right", "right")
         assert left.session.busy and right.session.busy
         assert {left.session.model.reference, right.session.model.reference} == {
             home.model("alpha"),
@@ -109,7 +103,7 @@ async def test_two_panes_with_two_checkpoints_stream_at_the_same_time(
         await it.until(lambda: not right.display)
         home.open("right")
         await it.until(lambda: not right.session.busy)
-        await it.until(lambda: it.screen.sidebar._unread == {right.session.conversation.id}, "unread while zoomed away")
+        await it.until(lambda: it.screen.sidebar._unread == {2}, "unread while zoomed away")
         await it.send("/pane-zoom")
         await it.until(lambda: right.display and "and the end." in it.text())
         home.open("left")
@@ -184,7 +178,7 @@ async def test_a_pair_that_is_no_more_on_the_screen_is_asked_apart(home: Home, c
 
 async def test_comparing_waits_for_the_answer_that_is_being_written(home: Home) -> None:
     async with chat(home) as it:
-        await begin(it, "word")
+        await it.begin("word", "word")
         await it.press("f4")
         await it.until(lambda: any("Wait for it" in notice for notice in it.notices()))
         assert not it.screen.panes.is_split

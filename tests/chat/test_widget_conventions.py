@@ -12,12 +12,19 @@ from textual.dom import DOMNode
 from textual.widgets import Input, TextArea
 
 from hugchat_tui.chat.checkpoint_list import CheckpointList
+from hugchat_tui.chat.find_bar import FindBar
+from hugchat_tui.chat.key_bar import KeyBar
 from hugchat_tui.chat.model_picker import ModelPicker
+from hugchat_tui.chat.panes import PaneArea
 from hugchat_tui.chat.prompt import Prompt
 from hugchat_tui.chat.prompt_box import CommandMenu, PromptBox
+from hugchat_tui.chat.screen import ChatScreen
 from hugchat_tui.chat.search_screen import HitList, SearchScreen
 from hugchat_tui.chat.sidebar import Sidebar
 from hugchat_tui.chat.status_line import StatusLine
+from hugchat_tui.chat.tab_bar import TabBar
+from hugchat_tui.chat.view import ConversationView
+from hugchat_tui.chat.welcome import Welcome
 from hugchat_tui.common.dialogs import ChoiceDialog, ConfirmDialog, TextDialog
 from hugchat_tui.common.help import HelpScreen
 from hugchat_tui.common.inputs import LineInput
@@ -26,23 +33,30 @@ from hugchat_tui.common.line_list import LineList
 from hugchat_tui.common.plain_editor import PlainEditor
 
 WIDGETS: list[type[DOMNode]] = [
+    ChatScreen,
     CheckpointList,
     ChoiceDialog,
     CommandMenu,
     ConfirmDialog,
+    ConversationView,
+    FindBar,
     HelpScreen,
     HitList,
     JumpOverlay,
+    KeyBar,
     LineInput,
     LineList,
     PlainEditor,
     ModelPicker,
+    PaneArea,
     Prompt,
     PromptBox,
     SearchScreen,
     Sidebar,
     StatusLine,
+    TabBar,
     TextDialog,
+    Welcome,
 ]
 # Bytes that a terminal also sends for another key, or that it or a multiplexer keeps for itself.
 TRAPS = {"ctrl+m", "ctrl+i", "ctrl+h", "ctrl+left_square_bracket", "ctrl+[", "ctrl+s", "ctrl+b", "ctrl+backslash"}

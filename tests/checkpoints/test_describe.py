@@ -209,6 +209,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         _write("model.safetensors", _header({"dtype": "F32", "shape": [-1, 2**70], "data_offsets": [0, 0]})),
         "makes no sense",
     ),
+    "shape of a million dimensions": (
+        _write("model.safetensors", _header({"dtype": "X", "shape": [9] * 1_000_000, "data_offsets": [0, 0]})),
+        "dimensions",
+    ),
     "header that is a list": (_write("model.safetensors", struct.pack("<Q", 2) + b"[]"), "broken header"),
     "header nested deeply": (
         _write("model.safetensors", struct.pack("<Q", 100_000) + b'{"a":' * 20_000),

@@ -109,6 +109,15 @@ def test_link_loops_and_unreadable_folders_neither_hang_nor_hide_the_rest(tmp_pa
     assert len(found) == 3
 
 
+def test_what_may_not_even_be_looked_at_hides_nothing_else(tmp_path: Path) -> None:
+    make_model(make_cached(tmp_path / "cache", "org/model"))
+    make_model(tmp_path / "mine" / "good")
+    make_model(tmp_path / "data" / "runs" / "first" / "final")
+    for folder in ("cache", "mine", "data/runs", "data/runs/first"):
+        (tmp_path / folder / "link").symlink_to("x" * 300)  # as any path in a closed folder: stat itself fails
+    assert list(_find(tmp_path, tmp_path / "mine")) == ["org/model", "good", "runs/first"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_without_permission_is_a_row_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "mine" / "closed").mkdir(parents=True, mode=0o000)

@@ -31,7 +31,9 @@ def _streaming_app(home: Path, starter: Path) -> PtyApp:
 def _replies(home: Path) -> list[tuple[str, str | None]]:
     with closing(sqlite3.connect(home / "data" / "conversations.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        return database.execute("SELECT content, reply ->> 'ended' FROM messages WHERE role = 'assistant' ORDER BY id").fetchall()
+        return database.execute(
+            "SELECT content, reply ->> 'ended' FROM messages WHERE role = 'assistant' ORDER BY id"
+        ).fetchall()
 
 
 def _worker_with_the_model(app: PtyApp) -> psutil.Process:

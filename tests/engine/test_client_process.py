@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 import threading
@@ -107,6 +108,18 @@ async def test_another_protocol_version_is_refused(spawn: Spawn, monkeypatch: py
         await spawn()
 
 
+async def test_no_free_file_descriptor_is_an_engine_error(spawn: Spawn) -> None:
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    try:
+        with pytest.raises(EngineError, match="cannot be started: Too many open files"):
+            await spawn()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 async def test_no_python_is_an_engine_error(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(EngineError, match="cannot be started: No such file"):
@@ -191,7 +204,7 @@ async def test_nothing_is_imported_from_the_current_directory(
     worker = await spawn()
     assert await text_of(ask(worker, "environment HF_TOKEN")) == "unset"
     assert await text_of(ask(worker, "environment HF_HUB_OFFLINE")) == "1"
-    assert await text_of(ask(worker, "environment OMP_WAIT_POLICY")) == "PASSIVE"
+    assert await text_of(ask(worker, "environment GOMP_SPINCOUNT")) == "10000"
 
 
 async def test_nothing_is_left_behind(spawn: Spawn) -> None:

@@ -98,6 +98,15 @@ async def test_a_worker_that_refused_a_checkpoint_is_the_spare_of_the_next(make_
     assert (await pool.acquire(checkpoint("a"))).pid == spare
 
 
+async def test_a_worker_that_refused_takes_the_place_of_a_spare_that_is_being_started(make_pool: MakePool) -> None:
+    pool = make_pool()
+    with pytest.raises(CheckpointRefusedError):
+        await pool.acquire(checkpoint("refused"), on_progress=lambda _: pool.warm())
+    while pool._tasks:
+        await asyncio.wait(pool._tasks)
+    assert len(workers_alive()) == 1
+
+
 async def test_what_is_known_to_be_unloadable_costs_no_worker(make_pool: MakePool) -> None:
     pool = make_pool()
     with pytest.raises(CheckpointRefusedError, match=r"x cannot be loaded\. It holds no tokenizer"):

@@ -81,9 +81,7 @@ class Session:
         timings = protocol.Timings(
             queued_s=0, prefill_s=0, first_token_s=0.25, decode_s=1, tokens_per_second=float(count)
         )
-        emit(
-            protocol.Finished(id=request.id, reason=reason, prompt_tokens=prompt, new_tokens=count, timings=timings)
-        )
+        emit(protocol.Finished(id=request.id, reason=reason, prompt_tokens=prompt, new_tokens=count, timings=timings))
 
     def _answer(self, messages: tuple[protocol.ChatMessage, ...], cancelled: Callable[[], bool]) -> Iterator[str]:
         last = messages[-1]
@@ -94,6 +92,8 @@ class Session:
         match verb:
             case "say":
                 yield rest
+            case "decode":  # what cannot be typed
+                yield json.loads(rest)
             case "who":
                 yield f"I am {self._name}."
             case "history":
