@@ -24,7 +24,7 @@ from hugchat_tui.settings.schema import Settings
 from tests.checkpoints.builders import make_model
 
 SCRIPTS = Path(__file__).parent / "worker_scripts"
-PATIENCE_S = 30.0
+PATIENCE_S = float(__import__("os").environ.get("P_S", 30.0))
 _HOPS = 4  # widgets that a key's message passes from the prompt to the screen
 _SHORT_WORK = {"begin", "command", "draft", "open", "sibling", "sidebar"}
 
