@@ -40,7 +40,12 @@ def test_an_answer_that_cannot_be_written_is_one_line_and_a_code(tmp_path: Path,
 
 def test_an_answer_that_was_cut_says_so_beside_it(tmp_path: Path, starter: Path) -> None:
     done = _chat(
-        home_with_starter(tmp_path, starter), "Write a long story about a lighthouse keeper.", "--max-new-tokens", "5", "--temperature", "0"
+        home_with_starter(tmp_path, starter),
+        "Write a long story about a lighthouse keeper.",
+        "--max-new-tokens",
+        "5",
+        "--temperature",
+        "0",
     )
     assert done.returncode == 0 and done.stdout.strip()
     assert done.stderr == "hugchat: the answer ends here after 5 tokens. For more: --max-new-tokens\n"

@@ -1,0 +1,42 @@
+"""The light halves start without the heavy libraries, and the first frame without what it does not show."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "peft", "accelerate", "deepspeed", "numpy")
+LIGHT = [
+    "hugchat_tui.cli",
+    "hugchat_tui.chat.screen",
+    "hugchat_tui.chat_command",
+    "hugchat_tui.doctor",
+    "hugchat_tui.conversations.service",
+    "hugchat_tui.settings.saving",
+    "engine.pool",
+    "engine.chat_templates.render",
+    "engine.checkpoints.resolve",
+    "engine.checkpoints.starter",
+    "engine.checkpoints.hub",
+    "sft",
+]
+
+
+def _loaded(module: str) -> set[str]:
+    """The top-level packages that importing a module in a new process brings."""
+    script = f"import sys, {module}; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_modules_do_not_load_heavy_libraries(module: str) -> None:
+    assert _loaded(module).isdisjoint(HEAVY)
+
+
+def test_the_first_frame_waits_for_neither_the_chat_screen_nor_the_engine_nor_the_store() -> None:
+    loaded = _loaded("hugchat_tui.app")
+    assert loaded.isdisjoint({*HEAVY, "sqlite3", "msgspec", "markdown_it", "pygments", "jinja2", "psutil"})
+    assert not any(name.startswith(("hugchat_tui.chat.screen", "engine.pool")) for name in loaded)
