@@ -32,7 +32,7 @@ class SessionModel:
     @property
     def switching(self) -> bool:
         """Whether what the person chose is being loaded."""
-        return self._loading is not None
+        return self._before is not None and self._loading is not None
 
     def prepare(self) -> None:
         """Load ahead, so that the first question need not wait. A question meanwhile joins the load."""
