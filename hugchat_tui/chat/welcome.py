@@ -23,6 +23,7 @@ _KEYS = (
     ("f1", "help"),
 )
 _BAR_CELLS = 40
+_BLOCK_CELLS = 60
 _SOON_S = 2.0  # before that a rate says little
 _STARTER_STAGES = frozenset({"downloading", "unpacking", "converting"})
 
@@ -51,13 +52,14 @@ class Welcome(Widget):
 
     def render(self) -> RenderResult:
         width, height = self.content_size
+        block = min(_BLOCK_CELLS, width)  # of the same width whatever is said, so that it stays where it is
         lines = [
-            Content.styled("HugChat", f"bold {ACCENT}"),
+            Content.styled("HugChat", f"bold {ACCENT}").pad_right(max(0, block - len("HugChat"))),
             Content.assemble(
                 ("Ask ", MUTED), (clean_line(display_name(self._model)), STRONG), (" anything.", MUTED)
             ).append(Content.styled(" It runs on this machine.", MUTED) if width > 50 else Content("")),
         ]
-        extra = self._extra(min(_BAR_CELLS, width))
+        extra = self._extra(block)
         keys = [Content.assemble((f"{key:>6}", ACCENT), "  ", (meaning, MUTED)) for key, meaning in _KEYS]
         if height >= len(lines) + len(keys) + len(extra) + 2:
             lines += [Content(""), *keys]
@@ -91,10 +93,11 @@ def loading_lines(status: Status, cells: int, elapsed: float, before: int) -> li
                 parts.append(f"{file_size(int(speed))}/s")
         if speed:
             parts.append(f"{duration((total - done) / speed)} left")
-    lines = [Content.styled(shorten(" · ".join(parts), max(cells, _BAR_CELLS)), WARN)]
+    lines = [Content.styled(shorten(" · ".join(parts), cells), WARN)]
     if total:
-        filled = round(cells * done / total)
-        lines.append(Content.assemble(("━" * filled, ACCENT), ("━" * (cells - filled), FAINT)))
+        bar = min(_BAR_CELLS, cells)
+        filled = round(bar * done / total)
+        lines.append(Content.assemble(("━" * filled, ACCENT), ("━" * (bar - filled), FAINT)))
     if status.stage in _STARTER_STAGES and status.model == "starter":
         lines.append(Content.styled("The starter model is made ready once; you may type already.", MUTED))
     return lines

@@ -255,6 +255,22 @@ async def test_a_database_from_a_newer_version_is_said_and_what_is_typed_stays(h
         assert "say fine" in [entry.text for entry in it.screen.sidebar._entries]
 
 
+async def test_quitting_asks_when_what_was_typed_cannot_be_stored(home: Home) -> None:
+    home.database.write_bytes(b"no database at all" * 100)
+    async with chat(home, loaded=False) as it:
+        await it.until(lambda: "tries again" in " ".join(it.text().split()), "the reason")
+        await it.write("my question")
+        await it.press("ctrl+q")
+        await it.until(lambda: "What you typed could not be stored" in it.text(), "the question")
+        await it.press("c")
+        await it.until(lambda: len(it.app.screen_stack) == 1)
+        assert it.view.prompt.text == "my question"
+        await it.press("ctrl+q")
+        await it.until(lambda: len(it.app.screen_stack) > 1)
+        await it.press("q")
+        await over(it)
+
+
 async def test_a_disk_that_fills_up_costs_no_text_and_no_app(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object, **kwargs: object) -> None:
         raise DatabaseUnusableError("The conversations could not be written: disk full.", "Make room.")

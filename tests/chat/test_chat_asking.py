@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from hugchat_tui.chat import reply_writer
 from hugchat_tui.chat.welcome import Welcome
 from hugchat_tui.conversations.model import Message
 from tests.chat.driving import Chat, Home, chat, usual
@@ -47,11 +50,15 @@ async def test_the_model_hears_the_whole_branch_and_the_system_prompt(home: Home
         )
 
 
-async def test_while_a_reply_streams_enter_keeps_the_text_and_escape_stops_with_the_partial_kept(home: Home) -> None:
+async def test_while_a_reply_streams_enter_keeps_the_text_and_escape_stops_with_the_partial_kept(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reply_writer, "STATUS_INTERVAL_S", 0.0)
     async with chat(home) as it:
         assert it.footer() == ["Send", "New line", "New", "Model", "Commands", "Help"]
         await it.begin("never", "some words")
-        assert "writing" in it.text().splitlines()[-2]
+        status = it.text().splitlines()[-2]
+        assert "writing" in status and "tokens/s" in status and "6/1,000" in status, "speed and context while it writes"
         assert it.footer()[0] == "Stop" and len(it.footer()) == 6
         assert it.screen.sidebar._streaming == {1}
 
