@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hugchat_tui.conversations.model import Message, ReplyDetails
 
 SAVE_INTERVAL_S = 0.5
-STATUS_INTERVAL_S = 0.25
+STATUS_INTERVAL_S = 0.5
 
 
 class ReplyWriter:

@@ -51,7 +51,7 @@ class CodeLayout:
         last: nothing will be added, though no line closes the fence.
         """
         fence, highlighter = self.fence, self.highlighter
-        known = len(self._lines)
+        known, width = len(self._lines), self._panel.width
         texts = [expand_tabs(line) for line in fence.lines[known:]]
         partial = expand_tabs(fence.partial or "")
         first = known
@@ -71,7 +71,7 @@ class CodeLayout:
         if fence.partial is not None:
             line = Line() if self._lines else self._first
             self._partial = self._rows_of(line, partial, highlighter.partial)
-        return changed
+        return changed if self._panel.width == width else 0
 
     def colour(self, deadline: float) -> bool:
         """Work on the colours until the deadline (`time.perf_counter`). True when rows changed."""

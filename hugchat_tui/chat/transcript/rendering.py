@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Iterator
 
@@ -30,7 +31,7 @@ _PLAIN_STYLES = {"system": "quiet-text", "notice": "quiet-text", "error": "error
 class Rendering:
     """rows: title, text, footer and a blank row, final for the text so far once `done`.
 
-    changed: the first row that is not as it was before the last call.
+    changed: the first row that may look otherwise than before the last call.
     """
 
     def __init__(self, entry: Entry, frame: Frame) -> None:
@@ -82,24 +83,26 @@ class Rendering:
 
     def advance(self, deadline: float) -> bool:
         """Work until `time.perf_counter()` passes the deadline, at least one step. True when done."""
+        start, before = self._stable, self._body[self._stable :]
         changed = len(self._body)
         if self._document is None:
             self._body = self._plain_body()
-            self._unread, changed = False, 0
+            self._unread = False
         else:
             while self._unread:
                 self._unread = self._document.read()
                 changed = min(changed, self._lay_out_finished(self._document))
                 if time.perf_counter() >= deadline:
                     break
-            changed = min(changed, self._stable)
             self._lay_out_tail(self._document)
-        self._put_together(changed)
+        self._put_together(start)
+        changed = min(changed, start + _first_difference(before, self._body[start:]))
+        self.changed = len(self._title) + changed
         return self.done
 
     def _lay_out_finished(self, document: Document) -> int:
-        """Rows for the blocks that are finished, and for the one that grows. Returns the first that changed."""
-        changed = self._stable
+        """Rows for the blocks that are finished, and for the one that grows. Returns the first that grew or changed."""
+        changed = sys.maxsize
         while self._laid < len(document.blocks):
             block = document.blocks[self._laid]
             if isinstance(block, Fence | Table):
@@ -150,17 +153,17 @@ class Rendering:
         palette = self.frame.palette
         return plain_rows(text, self.frame.measure, NULL if style is None else palette[style]) if text else []
 
-    def _put_together(self, changed: int) -> None:
-        """Title, body and footer as rows. changed: the first row of the body that changed."""
-        self.rows[len(self._title) + changed :] = [*self._body[changed:], *self._footer()]
-        self._number(len(self._title) + changed)
+    def _put_together(self, start: int) -> None:
+        """Title, body and footer as rows; those of the body before `start` are there."""
+        start += len(self._title)
+        self.rows[start:] = [*self._body[start - len(self._title) :], *self._footer()]
+        self._number(start)
 
-    def _number(self, changed: int) -> None:
+    def _number(self, start: int) -> None:
         """Number the lines from a row on."""
-        self.changed = changed
-        line = self.rows[changed - 1].line if changed else None
+        line = self.rows[start - 1].line if start else None
         number = line.number if line is not None else -1
-        for row in self.rows[changed:]:
+        for row in self.rows[start:]:
             if row.line is not line:
                 line = row.line
                 number += 1
@@ -173,6 +176,7 @@ class Rendering:
             self._body = self._plain_body()
         self.rows = [*self._title, *self._body, *self._footer()]
         self._number(0)
+        self.changed = 0
 
     def _title_rows(self) -> list[Row]:
         entry, frame = self.entry, self.frame
@@ -235,6 +239,16 @@ class Rendering:
             if row.line.number == line and (best == 0 or (row.spans and row.spans[0].start <= offset)):
                 best = number
         return best
+
+
+def _first_difference(before: list[Row], after: list[Row]) -> int:
+    """The first of a text's rows that looks otherwise, as many as there are when none does."""
+    for number, (old, new) in enumerate(zip(before, after, strict=False)):
+        if not old.looks_like(new):
+            return number
+    if len(before) == len(after):
+        return len(after)
+    return max(0, min(len(before), len(after)) - 1)  # the last row carries the caret
 
 
 def _lines(rows: list[Row]) -> list[Line]:

@@ -90,6 +90,15 @@ class Row:
     def text(self) -> str:
         return "".join([segment.text for segment in (*self.prefix, *self.segments)])
 
+    def looks_like(self, other: Row) -> bool:
+        """Whether both are drawn alike. What is drawn behind them is compared by what it is, not by how wide."""
+        return self is other or (
+            self.segments == other.segments
+            and self.prefix == other.prefix
+            and self.panel is other.panel
+            and self.links == other.links
+        )
+
     def columns(self, start: int, end: int) -> list[tuple[int, int]]:
         """Where the line's characters [start, end) are in this row, as [first, last) characters of the row."""
         found = []

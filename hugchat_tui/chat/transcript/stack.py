@@ -177,9 +177,10 @@ class Stack:
             self.slots[index].exact = False
             self._set_height(index, self._estimate(self.slots[index].entry))
             return 0
+        was_done = rendering.done
         rendering.take_text()
         self.ensure(index)
-        return rendering.changed
+        return rendering.changed if was_done else 0
 
     def retitle(self, index: int) -> None:
         """An entry's title, detail, footer or role changed."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from contextvars import copy_context
 from dataclasses import replace
-from typing import ClassVar, Unpack
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from textual import events
 from textual.geometry import Region, Size
@@ -32,9 +32,17 @@ from hugchat_tui.chat.transcript.stack import Anchor, Stack
 from hugchat_tui.chat.transcript.unseen import Unseen
 from hugchat_tui.common.alarm import Alarm
 
+if TYPE_CHECKING:
+    from hugchat_tui.chat.transcript.rendering import Rendering
+
 _FLUSH_S = 0.033  # between two flushes of streamed text, at least
+# The core that draws may be one that the model computes with: drawing takes one part in so many of its time, unless
+# that would mean fewer frames than eyes want.
+_DRAWING_SHARE = 40
+_SMOOTH_S = 0.1
+# However long a flush takes, keys get their turn.
+_FLUSH_SHARE = 5
 _LONGEST_FLUSH_S = 0.4
-_SHARE = 5  # a flush may take one part in so many of the time
 _SLICE_S = 0.006  # of work while idle
 _REST_S = 0.01  # between two slices
 _FAR = 3  # screens: a longer way is a jump
@@ -64,11 +72,14 @@ class TranscriptView(ScrollView):
         self._painter = Painter(plain_palette(), 80)
         self._top = Anchor(0, 0)
         self._unseen = Unseen(self._stack)
+        self._drawn_height = 0  # rows of all entries when they were last shown
         self._thumb = (0, 0, 0)  # of the scroll bar: where it begins, its length, both in half cells; the height
         self._pending: dict[int, list[str]] = {}
         self._flushing = Alarm(self, self.flush)
         self._flushed_at = 0.0
         self._flush_cost = 0.0
+        self._frame_cost = 0.0  # seconds of this thread from one flush to the next: the flush, drawing, all else
+        self._thread_time = 0.0
         self._working = Alarm(self, self._work)
         self._drawing = False
         self._requested: set[str] = set()  # lexers
@@ -106,18 +117,24 @@ class TranscriptView(ScrollView):
         self._show()
 
     def feed(self, key: int, text: str) -> None:
-        """Add streamed text to an entry. It is shown with what else comes in the next 30 ms or so.
+        """Add streamed text to an entry. It is shown with what else comes in the next 33 to 100 ms.
 
         Raises KeyError when there is no such entry.
         """
         self._index(key)
         self._pending.setdefault(key, []).append(text)
         if self.is_running:
-            self._flushing.set(self._flushed_at + self._flush_interval - time.perf_counter())
+            interval = self._flush_interval
+            due = self._flushed_at + interval - time.perf_counter()
+            if due > interval / 4:
+                self._flushing.set(due)
+            else:
+                self.flush()  # at once: to be woken again in a moment costs more than an early frame
 
     @property
     def _flush_interval(self) -> float:
-        return min(_LONGEST_FLUSH_S, max(_FLUSH_S, _SHARE * self._flush_cost))
+        smooth = min(_SMOOTH_S, max(_FLUSH_S, _DRAWING_SHARE * self._frame_cost))
+        return max(smooth, min(_LONGEST_FLUSH_S, _FLUSH_SHARE * self._flush_cost))
 
     def flush(self) -> None:
         """Show the streamed text that is waiting."""
@@ -134,6 +151,8 @@ class TranscriptView(ScrollView):
             self._show(Anchor(index, self._stack.refresh(index)))
         self._flushed_at = time.perf_counter()
         self._flush_cost = self._flushed_at - began
+        used = time.thread_time()
+        self._frame_cost, self._thread_time = used - self._thread_time, used
 
     def update_entry(self, key: int, **changes: Unpack[Changes]) -> None:
         """Change what an entry says. Raises KeyError when there is no such entry."""
@@ -202,10 +221,14 @@ class TranscriptView(ScrollView):
         self._top = Anchor(0, 0) if not len(self._stack) else self._stack.viewport(self._top, height, self.following)
         self._place()
         self.new_lines_below = self._unseen.count(self._first_row + height, self.following)
-        y = 0 if changed is None or before != self._top else self._stack.row_of(changed) - self._first_row
-        if y < height:
-            self.refresh(Region(0, max(0, y), self.size.width, height - max(0, y)))
-        self._wake()
+        first = self._first_row
+        y = 0 if changed is None or before != self._top else max(0, self._stack.row_of(changed) - first)
+        end = height if y == 0 else min(height, max(self._drawn_height, self._stack.height) - first)
+        self._drawn_height = self._stack.height
+        if y < end:
+            self.refresh(Region(0, y, self.size.width, end - y))
+        if changed is None or _has_work(self._stack.slots[changed.entry].rendering):
+            self._wake()
 
     @property
     def _first_row(self) -> int:
@@ -252,7 +275,7 @@ class TranscriptView(ScrollView):
             self.set_reactive(Widget.scroll_target_y, float(first))
         # A scroll bar drawn for every row that streams in is half the cost of a frame, and all of its cyclic garbage:
         # while nobody scrolls, half a cell is exact enough.
-        total = max(1, self.virtual_size.height)
+        total = max(1, region.height, self.virtual_size.height)
         halves = 2 * region.height
         thumb = first * halves // total, region.height * halves // total, region.height
         if thumb != self._thumb or not self.following:
@@ -294,9 +317,7 @@ class TranscriptView(ScrollView):
         """Whether text waits to be shown, or code in view for its colours."""
         first, last = self._entries_in(0) if len(self._stack) else (0, -1)
         renderings = [slot.rendering for slot in self._stack.slots[first : last + 1]]
-        return bool(self._pending) or any(
-            each is None or not each.done or each.colouring or each.unknown_languages() for each in renderings
-        )
+        return bool(self._pending) or any(map(_has_work, renderings))
 
     def _wake(self) -> None:
         self._working.set(_REST_S)
@@ -396,3 +417,8 @@ class TranscriptView(ScrollView):
     def _addressed(self, place: Anchor, row: Row) -> Strip:
         """The row with every character's position attached."""
         raise NotImplementedError
+
+
+def _has_work(rendering: Rendering | None) -> bool:
+    """Whether rows or colours of an entry are still to be made."""
+    return rendering is None or not rendering.done or rendering.colouring or bool(rendering.unknown_languages())

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.style import Style
 
+from hugchat_tui.chat.transcript import Entry
 from hugchat_tui.chat.transcript.document import Document
+from hugchat_tui.chat.transcript.frame import Frame
 from hugchat_tui.chat.transcript.lexers import LEXERS
+from hugchat_tui.chat.transcript.rendering import Rendering
 from tests.chat.transcript.helpers import PALETTE, drawn, rendered, streamed, texts
 
 LEXERS.load("python")
@@ -44,6 +50,58 @@ def test_streaming_in_pieces_draws_what_the_whole_draws(parts: list[str], width:
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_streaming_by_the_character_draws_what_the_whole_draws(source: str) -> None:
     assert drawn(streamed(list(source))) == drawn(rendered(source))
+
+
+@given(pieces(), st.sampled_from([14, 60]))
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_row_above_the_first_changed_one_looks_as_it_did(parts: list[str], width: int) -> None:
+    """Only the rows from there on are drawn again."""
+    entry = Entry(1, "assistant", "model", "", streaming=True)
+    rendering = Rendering(entry, Frame.of(PALETTE, width))
+    rendering.advance(math.inf)
+    before = seen(rendering)
+    for part in parts:
+        entry.text += part
+        rendering.take_text()
+        rendering.advance(math.inf)
+        after = seen(rendering)
+        assert after[: rendering.changed] == before[: rendering.changed]
+        before = after
+
+
+def test_another_word_changes_the_last_row_of_its_paragraph_only() -> None:
+    entry = Entry(1, "assistant", "model", "word " * 40, streaming=True)
+    rendering = Rendering(entry, Frame.of(PALETTE, 60))
+    rendering.advance(math.inf)
+    entry.text += "more"
+    rendering.take_text()
+    rendering.advance(math.inf)
+    assert rendering.changed == rendering.body.stop - 1 > 3
+
+
+def test_a_long_line_of_code_widens_the_panel_behind_the_lines_above() -> None:
+    entry = Entry(1, "assistant", "model", "```python\nx = 1\ny = 2\n", streaming=True)
+    rendering = Rendering(entry, Frame.of(PALETTE, 130))
+    rendering.advance(math.inf)
+    before = seen(rendering)
+    entry.text += "z" * 120
+    rendering.take_text()
+    rendering.advance(math.inf)
+    assert seen(rendering)[rendering.body.start] != before[rendering.body.start]
+    assert rendering.changed == rendering.body.start
+
+
+def seen(rendering: Rendering) -> list[object]:
+    """What is drawn of every row while it streams, the caret included."""
+    return [
+        (
+            [(segment.text, segment.style or Style()) for segment in (*row.prefix, *row.segments) if segment.text],
+            row.links,
+            row.panel and row.panel.width,
+            number == rendering.body.stop - 1,
+        )
+        for number, row in enumerate(rendering.rows)
+    ]
 
 
 def test_a_stream_is_read_from_its_last_unit_on_and_not_again() -> None:
