@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from engine.worker.sampling import Sampler
 from engine.worker.stopping import StopStrings
 
 Emit = Callable[[protocol.GenerationEvent], None]
+
+# Between two pieces, at least: eyes want no more, and on a CPU whoever is woken by a piece takes a core from the model.
+_PIECE_INTERVAL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ class ReplyWriter:
 
 
 class _Pieces:
-    """Tokens to Piece events, each sent once it has text."""
+    """Tokens to Piece events, each sent once it has text and the one before is old enough."""
 
     def __init__(
         self, request: protocol.Generate, tokenizer: PreTrainedTokenizerBase, stops: StopStrings, emit: Emit
@@ -133,6 +137,8 @@ class _Pieces:
         self._stops = stops
         self._emit = emit
         self._token_ids: list[int] = []
+        self._text = ""
+        self._sent_at = -math.inf  # time.perf_counter
 
     @property
     def stopped(self) -> bool:
@@ -141,23 +147,24 @@ class _Pieces:
 
     def add(self, token_id: int) -> None:
         self._token_ids.append(token_id)
-        self._send(self._stops.feed(self._detokenizer.push(token_id)))
+        self._text += self._stops.feed(self._detokenizer.push(token_id))
+        if self._text and time.perf_counter() - self._sent_at >= _PIECE_INTERVAL_S:
+            self._send()
 
     def end(self) -> None:
         """Send what was held back."""
-        rest = ""
         if not self.stopped:
-            rest = self._stops.feed(self._detokenizer.finish())
+            self._text += self._stops.feed(self._detokenizer.finish())
         if not self.stopped:
-            rest += self._stops.finish()
-        self._send(rest)
-        if self._token_ids:
-            self._emit(protocol.Piece(self._id, "", tuple(self._token_ids)))
+            self._text += self._stops.finish()
+        if self._text or self._token_ids:
+            self._send()
 
-    def _send(self, text: str) -> None:
-        if text:
-            self._emit(protocol.Piece(self._id, text, tuple(self._token_ids)))
-            self._token_ids.clear()
+    def _send(self) -> None:
+        self._emit(protocol.Piece(self._id, self._text, tuple(self._token_ids)))
+        self._token_ids.clear()
+        self._text = ""
+        self._sent_at = time.perf_counter()
 
 
 class _Clock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,10 +190,23 @@ def test_a_cancel_while_the_reply_is_written_keeps_the_partial(babbler: Session)
         pieces += isinstance(event, protocol.Piece)
 
     long = Sampling(temperature=1.5, seed=2, max_new_tokens=200)
-    reply = ask(babbler, "Hi", sampling=long, cancelled=lambda: pieces >= 5, on_event=count)
+    reply = ask(babbler, "Hi", sampling=long, cancelled=lambda: pieces >= 1, on_event=count)
     assert reply.finished.reason == "stopped"
     assert 0 < reply.finished.new_tokens < 200
     assert len(reply.token_ids) == reply.finished.new_tokens
+
+
+def test_the_first_piece_comes_at_once_and_the_others_no_oftener_than_eyes_want(
+    babbler: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampling = Sampling(temperature=1.5, seed=2, max_new_tokens=40)
+    monkeypatch.setattr("engine.worker.reply._PIECE_INTERVAL_S", 0.0)
+    each = ask(babbler, "Hi", sampling=sampling, conversation="each")
+    monkeypatch.setattr("engine.worker.reply._PIECE_INTERVAL_S", math.inf)
+    held = ask(babbler, "Hi", sampling=sampling, conversation="held")
+    assert len(each.of(protocol.Piece)) > 10
+    assert len(held.of(protocol.Piece)) == 2
+    assert (held.text, held.token_ids) == (each.text, each.token_ids)
 
 
 def test_a_request_cancelled_before_it_began_reads_nothing(babbler: Session) -> None:
