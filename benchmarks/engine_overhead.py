@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import statistics
 import subprocess
 import sys
@@ -105,7 +104,6 @@ class BareLoop:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env=os.environ | {"GOMP_SPINCOUNT": "10000"},  # as the worker has it
             text=True,
         )
 

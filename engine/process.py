@@ -24,6 +24,12 @@ _ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+# Set unless the person has set them.
+_DEFAULTS = {
+    # MKL's sums do not depend on how many threads make them: the worker changes that number with the machine's load,
+    # and the same seed stays the same text. Decoding and reading in float32 were no slower by it.
+    "MKL_CBWR": "AUTO,STRICT",
+}
 _NOT_PASSED_ON = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "PYTHONSTARTUP", "PYTHONINSPECT")
 
 _log = logging.getLogger("engine.worker")
@@ -156,13 +162,8 @@ def _popen(arguments: list[str], channel: socket.socket, log_fd: int) -> subproc
     """-P keeps the current directory out of sys.path: a file that happens to lie there is never imported."""
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
     environment |= _ENVIRONMENT
-    # torch's threads wait for each other hundreds of times a token, and spin while they wait. Spinning as long as GNU
-    # OpenMP does by default (300,000 rounds, milliseconds), they use up the little time that a busy machine leaves to
-    # a process of low priority: with one other program at work on two cores, SmolLM2-135M wrote 1.3 tokens a second.
-    # Not spinning at all (OMP_WAIT_POLICY=PASSIVE) cost two fifths of the speed on a machine of its own. This many
-    # rounds outlast the usual gap between two products, and little more.
-    if "OMP_WAIT_POLICY" not in environment:
-        environment.setdefault("GOMP_SPINCOUNT", "10000")
+    for name, value in _DEFAULTS.items():
+        environment.setdefault(name, value)
     if search_path := environment.get("PYTHONPATH"):
         # An empty entry, as in "PYTHONPATH=$PYTHONPATH:/x", means the current directory too.
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, search_path.split(os.pathsep)))

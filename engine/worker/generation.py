@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from engine.worker.kv_cache import can_crop
 from engine.worker.prefix_cache import Prefix
+from engine.worker.threads import thread_budget
 
 # A cancel is seen between modules, so a chunk is as large as the work of one module allows: 2 GFLOP take 40 ms on a
 # slow pair of CPU cores (50 GFLOP/s), and a GPU needs large chunks to be busy at all.
@@ -45,6 +46,7 @@ class Reader:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
+        self._threads = thread_budget(model)
         self.device: torch.device = model.device
         self._model = model
         accepted = inspect.signature(model.forward).parameters
@@ -67,6 +69,8 @@ class Reader:
         progress is called after each chunk with the number of tokens held. Raises Interrupted soon after a cancel;
         the prefix then holds the chunks that were read whole.
         """
+        if self._threads is not None:
+            self._threads.begin()
         while (held := len(prefix.token_ids)) < len(token_ids):
             chunk = token_ids[held : held + self.chunk_length(held)]
             with self._watched(prefix, cancelled):
@@ -106,6 +110,8 @@ class Reader:
         return length
 
     def _forward(self, cache: DynamicCache, token_ids: Sequence[int]) -> Tensor:
+        if self._threads is not None:
+            self._threads.adjust()
         ids = torch.tensor([token_ids], device=self.device)
         output = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **self._options)
         # A copy: the chunk's logits would stay alive with this view of them.
