@@ -1,4 +1,4 @@
-"""What the worker process and the protocol cost the decode loop: `python -m benchmarks.engine_overhead PATH`.
+"""What the worker process and the protocol cost the decode loop: `python -m benchmarks.engine_overhead [PATH]`.
 
 The same greedy reply comes in turns from a bare loop (a Session in a process of its own, its events thrown away) and
 from a worker through engine.client, at the same priority. Many short pairs are compared and the median is taken,
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.program import starter
 from engine import protocol
 from engine.client import Worker
 
@@ -179,12 +180,12 @@ def _greedy(tokens: int) -> protocol.Sampling:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine_overhead")
-    parser.add_argument("path", type=Path, help="a checkpoint, such as the installed starter")
+    parser.add_argument("path", nargs="?", type=Path, help="a checkpoint; the starter unless stated")
     parser.add_argument("--tokens", type=int, default=24, help="of each reply")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    path = arguments.path.absolute()
+    path = (arguments.path or starter()).absolute()
     if arguments.bare:
         run_bare(path, arguments.tokens)
     elif not asyncio.run(compare(path, arguments.tokens, arguments.pairs)):

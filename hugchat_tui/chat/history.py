@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from engine.protocol import ChatMessage
 from hugchat_tui.conversations.model import Message
 
+UNANSWERED = "The model does not hear questions that were never answered."
+
 
 def what_is_heard(branch: Sequence[Message], system_prompt: str, start: str = "") -> tuple[ChatMessage, ...]:
     """The branch up to its last question, with the `start` of a reply to go on from.
@@ -26,6 +28,12 @@ def what_is_heard(branch: Sequence[Message], system_prompt: str, start: str = ""
     if start:
         turns.append(ChatMessage("assistant", start))
     return tuple(turns)
+
+
+def has_unanswered(branch: Sequence[Message]) -> bool:
+    """Whether a question of the branch is left out for want of an answer."""
+    questions = sum(message.role == "user" for message in branch)
+    return questions > sum(message.role == "assistant" and _answers(message) for message in branch)
 
 
 def _answers(reply: Message) -> bool:

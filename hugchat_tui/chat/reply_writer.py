@@ -160,6 +160,9 @@ class _Saver:
             self._timer = asyncio.get_running_loop().call_later(delay, self._save)
 
     def _save(self) -> None:
+        if self._write is not None and not self._write.done():  # a slow disk
+            self._timer = asyncio.get_running_loop().call_later(SAVE_INTERVAL_S, self._save)
+            return
         self._timer = None
         self._next = time.monotonic() + SAVE_INTERVAL_S
         self._write = start(self._writer.save())

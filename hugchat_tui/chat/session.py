@@ -247,6 +247,9 @@ class ChatSession:
             self.tell(Notice(str(error), "error"))
         except StoreError as error:
             self.tell(Notice(str(error), "error"))
+        except Exception as error:
+            self.tell(Notice(f"An error that nobody expected: {error!r}. The log says more.", "error"))
+            raise
 
     async def _ask(self, text: str) -> None:
         try:
@@ -307,11 +310,13 @@ class ChatSession:
     async def _reply(self, question: Message, *, start: str = "", reference: str | None = None) -> None:
         """Acquire the checkpoint, generate below `question` and store the reply as it comes."""
         from engine.errors import EngineError
-        from hugchat_tui.chat.history import what_is_heard
+        from hugchat_tui.chat.history import UNANSWERED, has_unanswered, what_is_heard
         from hugchat_tui.chat.reply_writer import ReplyWriter
 
         place = self.branch.index(question) + 1
         history = what_is_heard(self.branch[:place], self.system_prompt, start)
+        if has_unanswered(self.branch[: place - 1]):
+            self.tell_once([UNANSWERED])
         details = ReplyDetails(model=reference or self.model.reference)
         reply = await self.services.store.begin_reply(question.conversation_id, question.id, details, start)
         followed = len(self.branch) > place

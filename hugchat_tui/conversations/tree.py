@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import msgspec
 
-from hugchat_tui.conversations.errors import DatabaseUnusableError, NotFoundError
+from hugchat_tui.conversations.errors import NotFoundError
 from hugchat_tui.conversations.model import Message, ReplyDetails, Role
 from hugchat_tui.conversations.text import storable
 
@@ -43,13 +43,11 @@ def encode_details(details: ReplyDetails) -> str:
 
 
 def decode_details(reply: str) -> ReplyDetails:
-    """Raises DatabaseUnusableError when the text is not what `encode_details` writes."""
+    """What `encode_details` wrote. Damaged details are not worth the words they belong to: they are said to be that."""
     try:
         return _details_decoder.decode(reply)
-    except msgspec.MsgspecError as error:
-        raise DatabaseUnusableError(
-            f"The details of a reply are damaged: {error}.", "Restore the conversations from a backup."
-        ) from error
+    except msgspec.MsgspecError:
+        return ReplyDetails(ended="error", error="How this reply came about is not known: its details are damaged.")
 
 
 def read_message(connection: sqlite3.Connection, message_id: int) -> Message:

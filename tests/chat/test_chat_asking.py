@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hugchat_tui.chat import reply_writer
+from hugchat_tui.chat.history import UNANSWERED
 from hugchat_tui.chat.welcome import Welcome
 from hugchat_tui.conversations.model import Message
 from tests.chat.driving import Chat, Home, chat, usual
@@ -175,6 +176,30 @@ async def test_a_question_that_does_not_fit_says_so_and_the_model_stays(home: Ho
         assert "failed · The question has 2,000 tokens; the context holds 1,000. Shorten it." in it.transcript()
         assert it.session.status.phase == "idle"
         assert await it.ask("say short") == "short"
+
+
+async def test_a_question_that_the_model_will_not_hear_again_is_told_once(home: Home) -> None:
+    async with chat(home) as it:
+        await it.ask("long question")
+        assert UNANSWERED not in it.notices()
+        assert await it.ask("history") == '[["user", "history"]]'
+        await it.ask("say more")
+        assert it.notices().count(UNANSWERED) == 1
+
+
+async def test_an_error_that_nobody_expected_is_said_and_the_next_question_is_answered(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    async with chat(home) as it:
+        with monkeypatch.context() as patch:
+            patch.setattr("hugchat_tui.chat.history.what_is_heard", broken)
+            await it.send("say anything")
+            await it.until(lambda: any("a mistake of ours" in notice for notice in it.notices()), "the notice")
+            await it.settled()
+        assert await it.ask("say fine") == "fine"
 
 
 async def test_the_starter_is_installed_with_progress_in_the_empty_conversation(home: Home, monkeypatch) -> None:  # type: ignore[no-untyped-def]

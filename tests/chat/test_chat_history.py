@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hugchat_tui.chat.history import what_is_heard
+from hugchat_tui.chat.history import has_unanswered, what_is_heard
 from hugchat_tui.conversations.model import Ended, Message, ReplyDetails, Role
 
 
@@ -44,3 +44,11 @@ def test_a_question_without_an_answer_is_left_out_and_a_partial_one_is_not() -> 
         ("assistant", ""),
         ("user", "next"),
     ]
+
+
+def test_whether_a_question_is_left_out_can_be_told() -> None:
+    answered: tuple[Role, str, Ended | None] = ("assistant", "1", "done")
+    assert not has_unanswered(branch())
+    assert not has_unanswered(branch(("user", "one", None), answered))
+    assert has_unanswered(branch(("user", "one", None), ("assistant", "", "error")))
+    assert has_unanswered(branch(("user", "one", None), answered, ("user", "two", None)))

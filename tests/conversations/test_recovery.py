@@ -132,3 +132,18 @@ def test_a_reply_wrongly_taken_for_lost_still_ends_as_it_should(tmp_path: Path) 
     store.finish_reply(reply.id, "two three", ReplyDetails(ended="done"))
     assert [hit.message_id for hit in store.search("two three")] == [reply.id]
     store.close()
+
+
+def test_damaged_details_cost_neither_the_words_nor_the_other_conversations(tmp_path: Path) -> None:
+    path = tmp_path / "conversations.db"
+    with streaming_program(path) as (program, stored):
+        stored.readline()
+        program.kill()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE messages SET reply = ? WHERE role = 'assistant'", ('{"ended": 5}',))
+    store = Store(path)
+    (lost,) = store.recover()
+    reply = store.branch(1)[-1]
+    assert reply.id == lost and reply.content.startswith("word ")
+    assert reply.reply is not None and "damaged" in reply.reply.error
+    store.close()
