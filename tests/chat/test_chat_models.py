@@ -34,7 +34,7 @@ async def test_the_picker_lists_what_is_here_and_the_conversation_goes_on_with_w
         await it.press(*"bet", "enter")
         await it.until(lambda: it.session.model.reference == home.model("beta"))
         await it.settled()
-        assert it.text().splitlines()[-2].count("● beta")
+        await it.until(lambda: "● beta" in it.text().splitlines()[-2], "beta in the status line")
         assert await it.ask("who are you") == "I am beta."
         assert [message.content for message in it.session.branch][1::2] == ["I am alpha.", "I am beta."]
         assert "▌ alpha" in it.transcript() and "▌ beta" in it.transcript()

@@ -83,8 +83,8 @@ class Rendering:
 
     def advance(self, deadline: float) -> bool:
         """Work until `time.perf_counter()` passes the deadline, at least one step. True when done."""
-        start, before = self._stable, self._body[self._stable :]
-        changed = len(self._body)
+        start, before, rows = self._stable, self._body[self._stable :], len(self._body)
+        changed = rows
         if self._document is None:
             self._body = self._plain_body()
             self._unread = False
@@ -97,6 +97,8 @@ class Rendering:
             self._lay_out_tail(self._document)
         self._put_together(start)
         changed = min(changed, start + _first_difference(before, self._body[start:]))
+        if rows != len(self._body):
+            changed = max(0, min(changed, rows - 1, len(self._body) - 1))  # the last row carries the caret
         self.changed = len(self._title) + changed
         return self.done
 
@@ -242,13 +244,11 @@ class Rendering:
 
 
 def _first_difference(before: list[Row], after: list[Row]) -> int:
-    """The first of a text's rows that looks otherwise, as many as there are when none does."""
+    """The first of a text's rows that looks otherwise, or is new."""
     for number, (old, new) in enumerate(zip(before, after, strict=False)):
         if not old.looks_like(new):
             return number
-    if len(before) == len(after):
-        return len(after)
-    return max(0, min(len(before), len(after)) - 1)  # the last row carries the caret
+    return min(len(before), len(after))
 
 
 def _lines(rows: list[Row]) -> list[Line]:
