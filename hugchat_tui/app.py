@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual import events, work
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.content import Content
 from textual.notifications import SeverityLevel
@@ -25,6 +25,7 @@ from hugchat_tui.common.clean import clean
 from hugchat_tui.common.collector import settle
 from hugchat_tui.common.crash import report
 from hugchat_tui.common.line_filter import guard
+from hugchat_tui.common.type_ahead import TypeAheadApp
 from hugchat_tui.conversations.errors import StoreClosedError, StoreError
 from hugchat_tui.services import Services
 from hugchat_tui.settings.schema import Settings
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 QUIT_WITHIN_S = 2.0
 
 
-class HugChatApp(App[None]):
+class HugChatApp(TypeAheadApp):
     """Paints an outline, then opens the chat mode; everything slow begins after the first paint."""
 
     TITLE = "HugChat"

@@ -87,7 +87,7 @@ class MessageActions(Vertical):
         if reply is not None and self._free():
             self.session.continue_reply(reply.id)
 
-    @background("dialog", exclusive=True)
+    @background("dialog", exclusive=True, opens_dialog=True)
     async def action_ask_other(self) -> None:
         message = self._selected()
         if message is None or not self._free():

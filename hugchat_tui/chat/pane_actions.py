@@ -109,7 +109,7 @@ class PaneActions(Screen[None]):
         elif had_focus and self.panes.active is not None:
             self.panes.active.focus_prompt()
 
-    @background("dialog", exclusive=True)
+    @background("dialog", exclusive=True, opens_dialog=True)
     async def action_jump(self) -> None:
         """One key to a part of the screen, a conversation, or a pane command."""
         from hugchat_tui.common.jump import JumpCommand, JumpOverlay, JumpToThing, JumpToWidget, NumberedThing
@@ -134,7 +134,7 @@ class PaneActions(Screen[None]):
 
     # Comparing
 
-    @background("dialog", exclusive=True)
+    @background("dialog", exclusive=True, opens_dialog=True)
     async def action_compare(self) -> None:
         """Ask a second checkpoint the same, side by side; pressed again, the panes are asked apart."""
         view = self.panes.active

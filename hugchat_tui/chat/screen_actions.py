@@ -35,7 +35,7 @@ class ChatActions(PaneActions):
 
     # Conversations
 
-    @background("dialog", exclusive=True)
+    @background("dialog", exclusive=True, opens_dialog=True)
     async def action_rename_conversation(self) -> None:
         view = self.panes.active
         if view is not None and view.session.conversation is not None:
@@ -88,7 +88,7 @@ class ChatActions(PaneActions):
             deleted.remove(deletion)
         await self.refresh_sidebar()
 
-    @background("dialog", exclusive=True)
+    @background("dialog", exclusive=True, opens_dialog=True)
     async def action_edit_system_prompt(self) -> None:
         from hugchat_tui.common.dialogs import TextDialog
 
@@ -103,7 +103,7 @@ class ChatActions(PaneActions):
 
     # Models
 
-    @background("dialog", exclusive=True)
+    @background("dialog", exclusive=True, opens_dialog=True)
     async def action_choose_model(self) -> None:
         view = self.panes.active
         if view is None:
@@ -154,8 +154,10 @@ class ChatActions(PaneActions):
     def action_find(self) -> None:
         if self.panes.active is not None and self.panes.active.session.branch:
             self.panes.active.find_bar.open()
+            self.app.hold_keys()
+            self.app.hand_on_keys()
 
-    @background("dialog", exclusive=True)
+    @background("dialog", exclusive=True, opens_dialog=True)
     async def action_search_history(self) -> None:
         from hugchat_tui.chat.search_screen import SearchScreen
 

@@ -24,7 +24,7 @@ from hugchat_tui.settings.schema import Settings
 from tests.checkpoints.builders import make_model
 
 SCRIPTS = Path(__file__).parent / "worker_scripts"
-PATIENCE_S = float(__import__("os").environ.get("P_S", 30.0))
+PATIENCE_S = 30.0
 _HOPS = 4  # widgets that a key's message passes from the prompt to the screen
 _SHORT_WORK = {"begin", "command", "draft", "open", "sibling", "sidebar"}
 
@@ -100,6 +100,12 @@ class Chat:
             await taken.wait()
             for _ in range(_HOPS):
                 await self.pilot.pause(0)
+
+    def type_ahead(self, *keys: str) -> None:
+        """Press keys faster than anything can be shown."""
+        for key in keys:
+            name = _character_to_key(key) if len(key) == 1 else key
+            self.app.post_message(events.Key(name, key if len(key) == 1 else None))
 
     async def write(self, text: str) -> None:
         """Put a text into the prompt, as pasting does."""
