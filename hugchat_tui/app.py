@@ -24,6 +24,7 @@ from hugchat_tui.boot import BootScreen
 from hugchat_tui.common.clean import clean
 from hugchat_tui.common.collector import settle
 from hugchat_tui.common.crash import report
+from hugchat_tui.common.driver import TerminalDriver
 from hugchat_tui.common.line_filter import guard
 from hugchat_tui.common.type_ahead import TypeAheadApp
 from hugchat_tui.conversations.errors import StoreClosedError, StoreError
@@ -44,7 +45,7 @@ class HugChatApp(TypeAheadApp):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
 
     def __init__(self, settings: Settings, problems: Iterable[str] = ()) -> None:
-        super().__init__()
+        super().__init__(driver_class=TerminalDriver)
         self.services = Services(settings, self._engine_notice)
         self._problems = list(problems)
         self._interrupted_at = 0.0

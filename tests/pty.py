@@ -156,6 +156,12 @@ class PtyApp:
                 time.sleep(0.01)  # it closed its terminal and is not gone yet
         return self.status
 
+    def hang_up(self, timeout: float = 10.0) -> int | None:
+        """Close the terminal, as losing a connection does; the exit code, None when it does not end in time."""
+        os.close(self._terminal)
+        self._terminal, self.eof = -1, True
+        return self.wait_end(timeout)
+
     def close(self) -> None:
         """End the program, by force if it does not go."""
         for number in (signal.SIGTERM, signal.SIGKILL):

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.chat.driving import SCRIPTS, Home
 from tests.pty import PtyApp
@@ -113,6 +114,22 @@ def test_a_program_that_is_told_to_end_keeps_everything_and_leaves_the_terminal_
     with closing(sqlite3.connect(home.database)) as database:
         reply = database.execute("SELECT content, json_extract(reply, '$.ended') FROM messages WHERE id = 2").fetchone()
     assert reply == ("some words ", "stopped")
+
+
+@pytest.mark.parametrize("question", ["", "until never some words"])
+def test_a_terminal_that_goes_away_takes_the_program_with_it_and_nothing_is_lost(home: Home, question: str) -> None:
+    with hugchat(home) as app:
+        if question:
+            paste(app, question)
+            app.press("enter")
+            assert app.wait(answered("some words")), app.text()
+        app.send(b"typed last")
+        assert app.wait_text("typed last"), app.text()
+        children = psutil.Process(app.pid).children(recursive=True)
+        assert app.hang_up(30) == 128 + signal.SIGHUP
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert not alive
+    assert draft(home) == "typed last"
 
 
 def test_interrupting_twice_quits_with_nothing_left_behind(home: Home) -> None:
