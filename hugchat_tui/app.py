@@ -42,6 +42,8 @@ class HugChatApp(TypeAheadApp):
     """Paints an outline, then opens the chat mode; everything slow begins after the first paint."""
 
     TITLE = "HugChat"
+    # At the top: at the bottom they would hide the prompt, where the person is.
+    CSS = "ToastRack { dock: top; align: right top; margin: 1 0 0 0; }"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
 
     def __init__(self, settings: Settings, problems: Iterable[str] = ()) -> None:

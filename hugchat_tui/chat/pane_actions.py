@@ -8,7 +8,7 @@ from textual.screen import Screen
 
 from hugchat_tui.chat.background import background
 from hugchat_tui.chat.names import UNTITLED
-from hugchat_tui.chat.prompt_commands import parse_command
+from hugchat_tui.chat.prompt_commands import is_command
 
 if TYPE_CHECKING:
     from hugchat_tui.app import HugChatApp
@@ -156,7 +156,7 @@ class PaneActions(Screen[None]):
         self.link((view, other))
         await other.session.set_system_prompt(view.session.system_prompt)
         draft, question = view.prompt.full_text, view.session.last_question
-        if draft.strip() and view.editing is None and parse_command(draft) is None:
+        if draft.strip() and view.editing is None and not is_command(draft):
             view.prompt.restore("")
             other.session.ask_again([*view.session.branch], draft)
             view.session.ask(draft)

@@ -174,6 +174,17 @@ class Prompt(PlainEditor):
         self._place = len(self._sent_before)
         self._left_at.clear()
 
+    def remember(self, text: str) -> None:
+        """Something was sent, here or in another prompt: up finds it first."""
+        end = len(self._sent_before)
+        if end and self._sent_before[-1] == text:
+            return
+        self._sent_before.append(text)
+        if self._place == end:
+            self._place += 1
+        if (draft := self._left_at.pop(end, None)) is not None:
+            self._left_at[end + 1] = draft
+
     def set_commands(self, commands: Sequence[Command]) -> None:
         """What may follow a slash."""
         self._completion.set_commands(commands)

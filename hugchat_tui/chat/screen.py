@@ -16,7 +16,7 @@ from hugchat_tui.chat.background import background
 from hugchat_tui.chat.key_bar import KeyBar
 from hugchat_tui.chat.names import UNTITLED
 from hugchat_tui.chat.panes import PaneArea
-from hugchat_tui.chat.prompt_commands import PromptCommand, parse_command, slash_commands
+from hugchat_tui.chat.prompt_commands import PromptCommand, UnknownCommandError, parse_command, slash_commands
 from hugchat_tui.chat.screen_actions import ChatActions
 from hugchat_tui.chat.session import ChatSession
 from hugchat_tui.chat.session_events import ConversationChanged, Notice, SessionEvent
@@ -42,6 +42,7 @@ class ChatScreen(ChatActions):
         super().__init__()
         self._compositor = RowCompositor()
         self._reference = reference
+        self._sent: list[str] = []  # oldest first
         self.sidebar = Sidebar()
         self.tab_bar = TabBar()
         self.panes = PaneArea()
@@ -90,12 +91,11 @@ class ChatScreen(ChatActions):
         if newest is not None and not newest.message_count and newest.draft and view.is_empty:
             await view.session.take_up(newest)
             view.prompt.restore(newest.draft)
-        await self._fill_history(view)
+        self._sent = (await self.app.services.store.prompt_history())[::-1]
+        for each in self.panes.tabs:
+            each.prompt.set_history(self._sent)
         if not view.session.busy:
             view.session.model.prepare()
-
-    async def _fill_history(self, view: ConversationView) -> None:
-        view.prompt.set_history((await self.app.services.store.prompt_history())[::-1])
 
     async def refresh_sidebar(self) -> list[Conversation]:
         """Show the stored conversations and which of them are open and busy. Raises StoreError."""
@@ -147,8 +147,12 @@ class ChatScreen(ChatActions):
 
     def view_for(self, conversation: Conversation | None, reference: str | None = None) -> ConversationView:
         name = reference or (conversation.model if conversation and conversation.model else self._reference)
-        view = ConversationView(ChatSession(self.app.services, conversation, name))
+        return self._view_of(ChatSession(self.app.services, conversation, name))
+
+    def _view_of(self, session: ChatSession) -> ConversationView:
+        view = ConversationView(session)
         view.prompt.set_commands(slash_commands())
+        view.prompt.set_history(self._sent)
         return view
 
     # Sending
@@ -156,7 +160,12 @@ class ChatScreen(ChatActions):
     @on(ConversationView.Asked)
     def _asked(self, event: ConversationView.Asked) -> None:
         view, text = event.view, event.text
-        command = parse_command(text)
+        try:
+            command = parse_command(event.draft)
+        except UnknownCommandError as error:
+            view.prompt.restore(event.draft)
+            self.notify(str(error), severity="warning")
+            return
         if command is not None:
             self._run_command(view, command)
         elif view.session.busy:
@@ -169,6 +178,9 @@ class ChatScreen(ChatActions):
 
     def ask(self, view: ConversationView, text: str) -> None:
         """Ask in one view, and in the one it is compared with."""
+        self._sent.append(text)
+        for each in self.panes.tabs:
+            each.prompt.remember(text)
         if view.editing is not None:
             message_id = view.stop_editing()
             view.session.edit_and_resend(message_id, text)
@@ -183,8 +195,12 @@ class ChatScreen(ChatActions):
 
     @background("command")
     async def _run_command(self, view: ConversationView, command: PromptCommand) -> None:
-        if command.argument:
+        if command.argument and command.action.id == "chat.model":
             view.session.model.switch(command.argument)
+        elif command.argument and view.session.conversation is not None:
+            await self.retitle(view.session.conversation, command.argument)
+        elif command.argument:
+            self.notify("There is no conversation to rename yet. Ask something first.")
         else:
             await self.app.run_listed_action(command.action)
 
@@ -213,11 +229,9 @@ class ChatScreen(ChatActions):
         running = next((each for each in self._detached if _is(each, conversation.id)), None)
         if running is not None:
             self._detached.discard(running)
-            view = ConversationView(running)
-            view.prompt.set_commands(slash_commands())
+            view = self._view_of(running)
         else:
             await view.session.open()
-        await self._fill_history(view)
         active = self.panes.active
         replaced = active if active is not None and active.is_empty and self.linked is None else None
         await self.panes.open(view)

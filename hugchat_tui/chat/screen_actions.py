@@ -46,7 +46,12 @@ class ChatActions(PaneActions):
         from hugchat_tui.common.dialogs import TextDialog
 
         title = await self.app.push_screen_wait(TextDialog("Rename conversation", conversation.title))
-        if title is None or not title.strip():
+        if title is not None:
+            await self.retitle(conversation, title)
+
+    async def retitle(self, conversation: Conversation, title: str) -> None:
+        """Store another title; a blank one is none."""
+        if not title.strip():
             return
         await self.app.services.store.rename(conversation.id, title.strip())
         view = self.tab_of(conversation.id)
@@ -66,7 +71,7 @@ class ChatActions(PaneActions):
         await self.app.services.store.delete_conversation(conversation.id)
         self.app.services.deleted.append(Deletion(conversation.id))
         await self.refresh_sidebar()
-        self.notify(f"Deleted {conversation.title or UNTITLED}. Undo with /undo-delete or the palette.")
+        self.notify(f"Deleted {conversation.title or UNTITLED}. Undo with /undo-delete, or u in the sidebar.")
 
     @background("open")
     async def action_undo_delete(self) -> None:

@@ -87,6 +87,7 @@ class ChatSession:
         """Read the branch from the store."""
         if self.conversation is not None:
             self.branch = await self.services.store.branch(self.conversation.id)
+            self._count_context()
             self.tell(BranchChanged())
         self.model.show()
 
@@ -358,8 +359,18 @@ class ChatSession:
         if self.conversation is not None:
             self.conversation = await self.services.store.get_conversation(self.conversation.id)
             self.branch = await self.services.store.branch(self.conversation.id)
+            self._count_context()
             self.tell(BranchChanged())
             self.tell(ConversationChanged())
+
+    def _count_context(self) -> None:
+        """Tokens of the branch, as its last reply was told them; by another checkpoint's count, maybe."""
+        replies = [
+            message.reply for message in self.branch if message.reply is not None and message.reply.prompt_tokens
+        ]
+        used = replies[-1].prompt_tokens + replies[-1].new_tokens if replies else 0
+        self.status = replace(self.status, context_used=used)
+        self.tell(StatusChanged())
 
     async def _stored(self) -> Conversation:
         """The conversation, stored now if it is new. Raises StoreError."""

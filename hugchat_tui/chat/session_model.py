@@ -91,13 +91,17 @@ class SessionModel:
             return
         resident = session.services.resident(self.reference)
         self.info = resident.info if resident is not None else None
-        status = session.status if session.status.model == self.reference else Status(model=self.reference)
+        status = session.status if session.status.model == self.reference else self._new_status(self.reference)
         if self.info is not None:
             status = replace(_loaded(status, self.info), phase="idle", stage="", done=0, total=0)
         elif status.phase != "failed":
-            status = Status(model=self.reference)
+            status = self._new_status(self.reference)
         session.status = status
         session.tell(StatusChanged())
+
+    def _new_status(self, name: str) -> Status:
+        """Of another checkpoint, of which nothing is known yet; the conversation is as long as before."""
+        return Status(model=name, context_used=self._session.status.context_used)
 
     async def acquire(self, reference: str | None = None) -> Worker:
         """A worker that has the checkpoint loaded, or another one for once; what that takes is shown in the status.
@@ -119,7 +123,7 @@ class SessionModel:
             show("loading", progress.stage, progress.done, progress.total)
 
         if session.status.model != name:
-            session.status = Status(model=name)
+            session.status = self._new_status(name)
         begin("preparing", "looking for the checkpoint")
         checkpoint = await session.services.ensure_checkpoint(
             name, lambda stage, done, total: show("preparing", stage, done, total)

@@ -63,6 +63,7 @@ class Sidebar(LineList):
         Binding("n", "new", "New", id="sidebar.new"),
         Binding("r", "rename", "Rename", id="sidebar.rename"),
         Binding("d,delete", "delete", "Delete", id="sidebar.delete"),
+        Binding("u", "screen.undo_delete", "Undo delete", show=False, id="sidebar.undo_delete"),
     ]
 
     DEFAULT_CSS = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hugchat_tui.chat.prompt_commands import parse_command
+from hugchat_tui.chat.prompt_commands import UnknownCommandError, is_command, parse_command
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from hugchat_tui.chat.prompt_commands import parse_command
         ("/model starter", "chat.model", "starter"),
         ("/model", "chat.model", ""),
         ("/pane-zoom", "pane.zoom", ""),
+        ("/rename  A better title ", "chat.rename", "A better title"),
     ],
 )
 def test_commands(text: str, action: str, argument: str) -> None:
@@ -32,7 +33,9 @@ def test_commands(text: str, action: str, argument: str) -> None:
         "What does <clear> do?",
         "<model_name_or_path=>",
         "/usr/bin/env python: what is that?",
-        "/nosuchcommand",
+        " /nosuchcommand",
+        "/nosuchcommand at all",
+        " /new",
         "/new things to try",
         "/model a\nb",
         "hello /new",
@@ -40,3 +43,11 @@ def test_commands(text: str, action: str, argument: str) -> None:
 )
 def test_questions_stay_questions(text: str) -> None:
     assert parse_command(text) is None
+
+
+def test_a_word_that_names_no_action_is_not_asked() -> None:
+    with pytest.raises(UnknownCommandError, match=r"no command /renam\. Did you mean /rename\?.*put a blank before it"):
+        parse_command("/renam")
+    with pytest.raises(UnknownCommandError, match=r"no command /foobar\. To ask it"):
+        parse_command("/foobar\n")
+    assert is_command("/foobar") and is_command("/new") and not is_command(" /foobar")
