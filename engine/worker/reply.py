@@ -78,6 +78,9 @@ class ReplyWriter:
         except Interrupted as interrupted:
             reason = "stopped"
             usable = interrupted.usable
+        except BaseException:
+            pieces.flush()  # what is written is not lost with what went wrong
+            raise
         if usable:
             self.caches.put(request.conversation, prefix)
         pieces.end()
@@ -157,6 +160,10 @@ class _Pieces:
             self._text += self._stops.feed(self._detokenizer.finish())
         if not self.stopped:
             self._text += self._stops.finish()
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, if anything does."""
         if self._text or self._token_ids:
             self._send()
 

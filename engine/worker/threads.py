@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+_AT_START = torch.get_num_threads()
 _INTERVAL_S = 0.5
+_PROBE_TOKENS = 40
 _STAT = Path("/proc/stat")
 _IDLE_FIELDS = (4, 5)  # of a processor's line in /proc/stat, its name counted: idle, iowait
 _FIELDS = 9  # up to steal; what follows is counted in user and nice already (proc_stat(5))
@@ -28,14 +30,15 @@ class ThreadBudget:
     def __init__(
         self,
         processors: set[int],
-        busy_s: Callable[[set[int]], float] | None = None,
+        most: int,
+        busy_s: Callable[[set[int]], float],
         own_s: Callable[[], float] = time.process_time,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """busy_s: seconds that some processors have worked so far, for anybody. own_s: for this process."""
+        """most: threads. busy_s: seconds that some processors have worked so far; own_s: of them for this process."""
         self._processors = processors
-        self._most = torch.get_num_threads()
-        self._busy_s = busy_s or busy_seconds
+        self._most = most
+        self._busy_s = busy_s
         self._own_s = own_s
         self._clock = clock
         self.begin()
@@ -64,21 +67,31 @@ class ThreadBudget:
 def thread_budget(model: PreTrainedModel) -> ThreadBudget | None:
     """A budget for this process; None where there is nothing to choose, or where it would change what is written.
 
-    Must run under torch.inference_mode.
+    With 16-bit weights every number of threads computed the same to the bit, whatever was tried; with float32 weights
+    some did not, and the same seed would give another text. Must run under torch.inference_mode.
     """
-    threads = torch.get_num_threads()
-    if model.device.type != "cpu" or threads == 1 or not _STAT.exists():
+    if model.device.type != "cpu" or model.dtype.itemsize != 2 or _AT_START == 1:
         return None
-    with_all = _logits(model)
-    torch.set_num_threads(1)
-    with_one = _logits(model)
-    torch.set_num_threads(threads)
-    return ThreadBudget(os.sched_getaffinity(0)) if torch.equal(with_all, with_one) else None
+    try:
+        processors = os.sched_getaffinity(0)
+        busy_seconds(processors)
+    except (AttributeError, OSError):  # no Linux, or its numbers are not for us
+        return None
+    if len(processors) < _AT_START:  # the threads are bound to processors of their own, this one too
+        return None
+    try:
+        torch.set_num_threads(1)
+        with_one = _logits(model)
+        torch.set_num_threads(_AT_START)
+        with_all = _logits(model)
+    finally:
+        torch.set_num_threads(_AT_START)
+    return ThreadBudget(processors, _AT_START, busy_seconds) if torch.equal(with_all, with_one) else None
 
 
 def _logits(model: PreTrainedModel) -> Tensor:
-    token = torch.zeros((1, 1), dtype=torch.long)
-    logits: Tensor = model(input_ids=token, use_cache=False).logits
+    token_ids = torch.arange(_PROBE_TOKENS).remainder(model.get_input_embeddings().weight.shape[0])
+    logits: Tensor = model(input_ids=token_ids[None], use_cache=False).logits
     return logits
 
 

@@ -27,6 +27,8 @@ class RowCompositor(Compositor):
         runs = list(_runs(crop, self._wanted))
         for widget, (region, clip) in self.visible_widgets.items():  # the front first
             seen = region.intersection(clip)
+            if not seen.overlaps(crop):
+                continue
             behind = []
             for run in runs:
                 part = seen.intersection(Region(seen.x, run[0], seen.width, run[1] - run[0]))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
 
 from hugchat_tui.chat import reply_writer
 from hugchat_tui.chat.history import UNANSWERED
@@ -80,6 +83,33 @@ async def test_while_a_reply_streams_enter_keeps_the_text_and_escape_stops_with_
         await it.press("enter")
         await it.settled()
         assert (await stored(it))[-1].content == "more"
+
+
+async def test_a_word_that_streams_in_draws_its_row_and_no_other(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever draws takes a core from the model."""
+    async with chat(home) as it:
+        await it.begin("never", "some words")
+        reply = it.session.branch[-1].id
+        it.view.transcript.feed(reply, "and more " * 40)
+        it.view.transcript.flush()
+        await it.until(lambda: not it.view.transcript.working, "idle time work")
+        drawn: list[tuple[str, int]] = []
+        render_lines = Widget.render_lines
+
+        def note(widget: Widget, crop: Region) -> list[Strip]:
+            drawn.append((type(widget).__name__, crop.height))
+            return render_lines(widget, crop)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Widget, "render_lines", note)
+            it.view.transcript.feed(reply, "more")
+            it.view.transcript.flush()
+            await it.until(lambda: drawn, "it to be drawn")
+        rows = [height for name, height in drawn if name == "Transcript"]
+        assert rows and max(rows) <= 2
+        assert "Sidebar" not in {name for name, _ in drawn}
+        await it.press("escape")
+        await it.settled()
 
 
 async def test_escape_with_nothing_to_stop_goes_to_the_prompt_and_keeps_the_draft(home: Home) -> None:

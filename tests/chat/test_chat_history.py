@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hugchat_tui.chat.history import has_unanswered, what_is_heard
 from hugchat_tui.conversations.model import Ended, Message, ReplyDetails, Role
+from tests.chat.driving import Home, chat
 
 
 def branch(*spoken: tuple[Role, str, Ended | None]) -> list[Message]:
@@ -52,3 +53,41 @@ def test_whether_a_question_is_left_out_can_be_told() -> None:
     assert not has_unanswered(branch(("user", "one", None), answered))
     assert has_unanswered(branch(("user", "one", None), ("assistant", "", "error")))
     assert has_unanswered(branch(("user", "one", None), answered, ("user", "two", None)))
+
+
+async def test_up_finds_what_was_just_sent_here_and_in_another_tab(home: Home) -> None:
+    async with chat(home) as it:
+        await it.ask("say one")
+        await it.ask("say two")
+        await it.press("up", "up")
+        assert it.view.prompt.text == "say one"
+        await it.press("down", "down")
+        first = it.view
+        await it.press("ctrl+n")
+        await it.until(lambda: it.view is not first)
+        await it.press("up")
+        assert it.view.prompt.text == "say two"
+
+
+async def test_the_context_that_is_shown_is_the_branchs(home: Home) -> None:
+    async with chat(home) as it:
+        await it.ask("say one")
+        used = it.session.status.context_used
+        assert used > 0 and it.session.conversation is not None
+        again = it.screen.view_for(it.session.conversation).session
+        await again.open()
+        assert again.status.context_used == used
+        await it.session.delete_message(it.session.branch[-1].id)
+        assert it.session.status.context_used == 0
+
+
+async def test_a_mistyped_command_is_not_asked_and_rename_takes_the_title(home: Home) -> None:
+    async with chat(home) as it:
+        await it.send("/foobar")
+        await it.until(lambda: any("There is no command /foobar" in notice for notice in it.notices()), "the notice")
+        assert it.view.prompt.text == "/foobar" and it.session.branch == []
+        it.view.prompt.restore("")
+        await it.ask("say fine")
+        await it.send("/rename A better title")
+        await it.until(lambda: it.session.title == "A better title")
+        assert len(it.session.branch) == 2

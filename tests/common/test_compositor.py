@@ -23,11 +23,11 @@ SIZE = 40, 16
 class Layered(Screen[None]):
     """Widgets side by side, scrolled out of sight, with borders, and one floating above the others."""
 
-    CSS = """
+    DEFAULT_CSS = """
     Layered { layers: below above; }
     #floating { layer: above; offset: 12 5; width: 9; height: 4; border: round red; }
-    #left { width: 1fr; border: round green; }
-    #right { width: 15; }
+    #left { width: 1fr; height: 1fr; border: round green; }
+    #right { width: 15; height: 1fr; }
     #right Static { height: 9; }
     """
 
@@ -66,6 +66,9 @@ async def test_the_rows_that_changed_are_drawn_as_textual_draws_them() -> None:
         app.query_one("#right").scroll_to(y=4, animate=False)
         await pilot.pause()
         compositor = app.screen._compositor
+        assert app.screen.query_one("#floating").region == Region(12, 5, 9, 4)
+        assert app.screen.query_one("#left").region == Region(0, 0, 25, 16)
+        assert app.screen.query_one("#right").scroll_offset.y == 4
         for _ in range(300):
             dirty = set()
             for _ in range(random.randint(1, 3)):

@@ -93,10 +93,7 @@ class Row:
     def looks_like(self, other: Row) -> bool:
         """Whether both are drawn alike. What is drawn behind them is compared by what it is, not by how wide."""
         return self is other or (
-            self.segments == other.segments
-            and self.prefix == other.prefix
-            and self.panel is other.panel
-            and self.links == other.links
+            self.segments == other.segments and self.prefix == other.prefix and self.panel is other.panel
         )
 
     def columns(self, start: int, end: int) -> list[tuple[int, int]]:

@@ -106,8 +106,16 @@ class Transcript(TranscriptView, can_focus=True):
         self.refresh()
 
     def _show(self, changed: Anchor | None = None) -> None:
+        if changed is not None and self._finder is not None:
+            changed = self._first_of_line(changed)  # a match that ends in the new text may begin rows above it
         super()._show(changed)
         self._place_cursor(focused=self.has_focus)
+
+    def _first_of_line(self, place: Anchor) -> Anchor:
+        rows, row = self._stack.rows(place.entry), place.row
+        while 0 < row < len(rows) and rows[row - 1].line is rows[row].line:
+            row -= 1
+        return Anchor(place.entry, row)
 
     def _place_cursor(self, focused: bool) -> None:
         """While the transcript has the focus, one of its entries has the cursor."""

@@ -96,7 +96,6 @@ def seen(rendering: Rendering) -> list[object]:
     return [
         (
             [(segment.text, segment.style or Style()) for segment in (*row.prefix, *row.segments) if segment.text],
-            row.links,
             row.panel and row.panel.width,
             number == rendering.body.stop - 1,
         )

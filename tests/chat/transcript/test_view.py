@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from textual.events import MouseScrollUp
-from textual.geometry import Offset
+from textual.geometry import Offset, Region
 
 from hugchat_tui.chat.transcript import Entry, Transcript
 from hugchat_tui.chat.transcript import stack as stack_module
@@ -235,3 +235,27 @@ async def test_a_theme_change_recolours_and_stays() -> None:
             and segment.style.bgcolor.name.lower() == background
             for segment in again[1]
         )
+
+
+async def test_a_match_that_new_text_completes_is_drawn_on_the_row_above_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [
+        Entry(1, "user", "You", "hi"),
+        Entry(2, "assistant", "model", "one two three four five six", streaming=True),
+    ]
+    async with running(entries, size=(30, 12)) as (_, transcript, pilot):
+        rows = [transcript.render_line(y).text for y in range(12)]
+        first = next(y for y, row in enumerate(rows) if row.rstrip().endswith("five"))
+        assert "six" in rows[first + 1]
+        transcript.find("five sixteen")
+        await settled(pilot)
+        drawn: list[int] = []
+        refresh = transcript.refresh
+
+        def note(*regions: Region, **options: bool) -> Transcript:
+            drawn.extend(y for region in regions for y in region.line_range)
+            return refresh(*regions, **options)
+
+        monkeypatch.setattr(transcript, "refresh", note)
+        transcript.feed(2, "teen")
+        transcript.flush()
+        assert first in drawn

@@ -6,13 +6,16 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine import protocol
 from engine.errors import EngineError, QuestionTooLongError
 from engine.protocol import Sampling
+from engine.worker.generation import Reader
 from engine.worker.session import Session
 from tests.engine.tiny_models import CHATML, FAMILIES, Family
 from tests.engine.worker.conftest import TURNS
@@ -207,6 +210,29 @@ def test_the_first_piece_comes_at_once_and_the_others_no_oftener_than_eyes_want(
     assert len(each.of(protocol.Piece)) > 10
     assert len(held.of(protocol.Piece)) == 2
     assert (held.text, held.token_ids) == (each.text, each.token_ids)
+
+
+def test_what_was_written_is_not_lost_with_what_went_wrong(babbler: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.worker.reply._PIECE_INTERVAL_S", math.inf)
+    step, steps = Reader.step, 0
+
+    def fail(reader: Reader, *arguments: Any) -> Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == 6:
+            raise MemoryError
+        return step(reader, *arguments)
+
+    monkeypatch.setattr(Reader, "step", fail)
+    seen: list[int] = []
+    with pytest.raises(MemoryError):
+        ask(
+            babbler,
+            "Hi",
+            sampling=Sampling(temperature=1.5, seed=2, max_new_tokens=40),
+            on_event=lambda event: seen.extend(event.token_ids) if isinstance(event, protocol.Piece) else None,
+        )
+    assert len(seen) == 6
 
 
 def test_a_request_cancelled_before_it_began_reads_nothing(babbler: Session) -> None:
