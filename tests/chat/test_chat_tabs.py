@@ -29,7 +29,7 @@ async def test_tabs_are_opened_switched_and_closed_and_a_hidden_one_catches_up(h
         await it.send("say second")
         await it.until(lambda: "waiting for this model's other answer" in it.transcript(), "a reason for waiting")
         assert titles(it) == ["until first first", "say second"]
-        assert "1 ● until first first  2 ● say second" in it.text()
+        await it.until(lambda: "1 ● until first first  2 ● say second" in it.text(), "both titles in the tab bar")
 
         home.open("first")  # it goes on while nobody looks
         await it.settled()
