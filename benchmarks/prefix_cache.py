@@ -2,8 +2,8 @@
 
     python -m benchmarks.prefix_cache [DIRECTORY]
 
-Bars: the second turn's time to first token under a
-fifth of the first turn's; a cancel during the reading of an 8,000-token prompt seen within 100 ms.
+Bars: the second turn's time to first token under a fifth of the first turn's; a cancel during the reading of an
+8,000-token prompt seen within 100 ms.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def _popen(arguments: list[str], channel: socket.socket, log_fd: int) -> subproc
     environment |= _ENVIRONMENT
     # Where the weights are float32 the worker cannot give up threads to other programs (engine.worker.threads), and
     # the threads of GNU OpenMP spin at each barrier for milliseconds: beside one busy program on two cores 0.4 tokens a
-    # second came, and 4.7 with so few rounds, which cost 5 % of the speed on a machine of its own.
+    # second came, and 4.7 with so few rounds, which cost 4 to 7 % of the speed on a machine of its own (in bfloat16).
     if not cpu_has_bf16() and "OMP_WAIT_POLICY" not in environment:
         environment.setdefault("GOMP_SPINCOUNT", "10000")
     if search_path := environment.get("PYTHONPATH"):

@@ -76,11 +76,16 @@ def test_the_draft_goes_through_the_persons_editor(home: Home, tmp_path: Path) -
         assert "kept" in app.text()
 
 
+def begin(app: PtyApp, words: str) -> None:
+    """Ask; these words come, and the reply does not end."""
+    paste(app, f"until never {words}")
+    app.press("enter")
+    assert app.wait(answered(words)), app.text()
+
+
 def test_a_killed_app_keeps_the_draft_and_the_partial_reply(home: Home) -> None:
     with hugchat(home) as app:
-        paste(app, "until never partial")
-        app.press("enter")
-        assert app.wait(answered("partial")), app.text()
+        begin(app, "partial")
         app.send(b"my draft")
         assert app.wait(lambda _: draft(home) == "my draft"), draft(home)
         children = psutil.Process(app.pid).children(recursive=True)
@@ -99,9 +104,7 @@ def test_a_killed_app_keeps_the_draft_and_the_partial_reply(home: Home) -> None:
 
 def test_a_program_that_is_told_to_end_keeps_everything_and_leaves_the_terminal_as_it_was(home: Home) -> None:
     with hugchat(home) as app:
-        paste(app, "until never some words")
-        app.press("enter")
-        assert app.wait(answered("some words")), app.text()
+        begin(app, "some words")
         app.send(b"typed last")
         assert app.wait_text("typed last"), app.text()
         children = psutil.Process(app.pid).children(recursive=True)
@@ -116,13 +119,11 @@ def test_a_program_that_is_told_to_end_keeps_everything_and_leaves_the_terminal_
     assert reply == ("some words ", "stopped")
 
 
-@pytest.mark.parametrize("question", ["", "until never some words"])
-def test_a_terminal_that_goes_away_takes_the_program_with_it_and_nothing_is_lost(home: Home, question: str) -> None:
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_terminal_that_goes_away_takes_the_program_with_it_and_nothing_is_lost(home: Home, streaming: bool) -> None:
     with hugchat(home) as app:
-        if question:
-            paste(app, question)
-            app.press("enter")
-            assert app.wait(answered("some words")), app.text()
+        if streaming:
+            begin(app, "some words")
         app.send(b"typed last")
         assert app.wait_text("typed last"), app.text()
         children = psutil.Process(app.pid).children(recursive=True)
