@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from hugchat_tui.conversations.errors import StoreClosedError
 
 if TYPE_CHECKING:
+    from engine.checkpoints.downloads.manager import Downloads
+    from engine.checkpoints.hub_cache import HubReference
     from engine.checkpoints.model import Checkpoint
     from engine.pool import EnginePool, Resident
     from engine.protocol import Sampling
@@ -42,6 +44,7 @@ class Services:
         self._store: ConversationService | None = None
         self._pool: EnginePool | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._downloads: asyncio.Task[Downloads] | None = None
         self._fetching: dict[str, _Fetch] = {}
         self._found: dict[str, Checkpoint] = {}  # by the reference that named it
         self.deleted: list[Deletion] = []  # what undo brings back, the last one first
@@ -94,14 +97,21 @@ class Services:
         if spare:
             self._pool.warm()
 
-    async def close(self) -> None:
-        """Stop the workers, then close the store. Raises StoreError when its last words could not be written."""
-        downloads = [fetch.task for fetch in self._fetching.values()]
-        for task in downloads:
+    async def close(self, *, downloads_go_on: bool = False) -> None:
+        """Stop the workers, then close the store; downloads pause, or go on without this program.
+
+        Raises StoreError when its last words could not be written.
+        """
+        if self._downloads is not None:
+            await asyncio.wait([self._downloads])
+            if _succeeded(self._downloads):
+                await self._downloads.result().close(keep_going=downloads_go_on)
+        fetching = [fetch.task for fetch in self._fetching.values()]
+        for task in fetching:
             task.cancel()
         starting = [self._starting] if self._starting is not None else []
-        if downloads or starting:
-            await asyncio.wait([*downloads, *starting])
+        if fetching or starting:
+            await asyncio.wait([*fetching, *starting])
         if self._pool is not None:
             await self._pool.close()
         if self._store is not None:
@@ -196,10 +206,25 @@ class Services:
         except StarterNotInstalledError:
             await install_starter(data, on_progress)
         except NotDownloadedError as error:
-            from engine.checkpoints.hub import fetch
-
-            await fetch(error.reference, on_progress)
+            await self._download(error.reference, on_progress)
         return await asyncio.to_thread(resolve, reference, data_dir=data, folders=folders)
+
+    async def _download(self, reference: HubReference, on_progress: Progress) -> None:
+        downloads = await self.downloads()
+        before = {status.id for status in downloads.active}
+        job = await downloads.add(reference)
+        try:
+            await downloads.wait(job, lambda status: on_progress(status.state, status.done, status.total))
+        except asyncio.CancelledError:
+            if job not in before and not downloads.closed:  # nobody else asked for it; what came is kept
+                await downloads.pause(job)
+            raise
+
+    async def downloads(self) -> Downloads:
+        """The downloads of this machine, those among them that an earlier start left. Raises OSError."""
+        if self._downloads is None or (self._downloads.done() and not _succeeded(self._downloads)):
+            self._downloads = asyncio.create_task(_take_up_downloads())
+        return await asyncio.shield(self._downloads)
 
     def _folders(self) -> list[Path]:
         return [Path(folder).expanduser() for folder in self.settings.model.folders]
@@ -218,6 +243,19 @@ class _Fetch:
         self.reported = stage, done, total
         for listener in list(self.listeners):
             listener(stage, done, total)
+
+
+async def _take_up_downloads() -> Downloads:
+    from engine.checkpoints.paths import data_dir
+
+    manager = await asyncio.to_thread(importlib.import_module, "engine.checkpoints.downloads.manager")
+    downloads: Downloads = manager.Downloads(data_dir())
+    await downloads.start()
+    return downloads
+
+
+def _succeeded(task: asyncio.Task[Downloads]) -> bool:
+    return not task.cancelled() and task.exception() is None
 
 
 def _import_services() -> None:

@@ -31,6 +31,11 @@ def runs_dir(data: Path) -> Path:
     return data / "runs"
 
 
+def downloads_dir(data: Path) -> Path:
+    """One directory a download that is not done, or was not when the program ended."""
+    return data / "downloads"
+
+
 def logs_dir(data: Path) -> Path:
     """What the worker processes print, and tracebacks."""
     return data / "logs"

@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 import socket
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
-from engine.checkpoints import hub_download
-from engine.checkpoints.hub import DownloadError, fetch
+from engine.checkpoints.downloads.choosing import choose_files
+from engine.checkpoints.downloads.manager import DownloadError
+from engine.checkpoints.hub import fetch
 from engine.checkpoints.hub_cache import HubReference
 from engine.checkpoints.resolve import resolve
-from tests.checkpoints.builders import make_gguf, make_model, safetensors_bytes
+from tests.checkpoints.builders import make_gguf
+from tests.checkpoints.downloads.conftest import model_files
 from tests.hub_server import HubServer, Request
 
 MODEL = HubReference("org/model")
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    """A Hub with org/model, and an environment in which the client finds it and no token."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with HubServer() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-        server.add("org/model", _files(tmp_path))
-        yield server
-
-
-def _files(tmp_path: Path, weights: int = 200_000) -> dict[str, bytes]:
-    model = make_model(tmp_path / "published")
-    files = {path.name: path.read_bytes() for path in model.iterdir()}
-    files["model.safetensors"] = safetensors_bytes({"a": (weights,)})
-    return files | {
-        "README.md": b"# Card",
-        "modeling_evil.py": b"raise SystemExit",
-        "optimizer.pt": b"pickle",
-        "pytorch_model.bin": b"pickle",
-        "onnx/model.onnx": b"x" * 1000,
-        "runs/events.out": b"x",
-    }
 
 
 def _requested(hub: HubServer, part: str) -> list[Request]:
@@ -55,25 +24,26 @@ def _requested(hub: HubServer, part: str) -> list[Request]:
 
 
 async def _fetch(tmp_path: Path, reference: HubReference = MODEL) -> Path:
-    return await fetch(reference, lambda *progress: None, cache_dir=tmp_path / "cache")
+    return await fetch(reference, lambda *progress: None, data=tmp_path / "data", cache_dir=tmp_path / "cache")
 
 
 async def _failure(tmp_path: Path, reference: HubReference = MODEL) -> DownloadError:
     with pytest.raises(DownloadError) as caught:
         await _fetch(tmp_path, reference)
-    assert not list((tmp_path / "cache").rglob("*.incomplete"))
     assert caught.value.hint
     return caught.value
 
 
 async def test_what_loading_needs_lands_in_the_standard_cache(hub: HubServer, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    path = await fetch(MODEL, lambda *progress: seen.append(progress), cache_dir=tmp_path / "cache")
+    path = await fetch(
+        MODEL, lambda *progress: seen.append(progress), data=tmp_path / "data", cache_dir=tmp_path / "cache"
+    )
     names = {"config.json", "tokenizer.json", "README.md", "model.safetensors"}
     assert {file.name for file in path.iterdir()} == names, "no code, no pickle, no other format"
     assert (path / "model.safetensors").read_bytes() == hub.repositories["org/model"].files["model.safetensors"]
     total = sum(len(hub.repositories["org/model"].files[name]) for name in names)
-    assert seen[-1] == ("downloading", total, total)
+    assert seen[-1] == ("done", total, total)
     found = resolve("org/model", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     assert (found.path, found.problem, found.revision) == (path, None, hub.repositories["org/model"].commit)
 
@@ -104,7 +74,7 @@ async def test_a_named_gguf_file_is_fetched_alone(hub: HubServer, tmp_path: Path
 async def test_the_token_opens_a_private_repository_and_never_travels_to_another_host(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub.add("org/private", _files(tmp_path), access=frozenset({"hf_secret"}))
+    hub.add("org/private", model_files(tmp_path), access=frozenset({"hf_secret"}))
     assert (await _failure(tmp_path, HubReference("org/private"))).reason == "not-found"
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     hub.requests.clear()
@@ -118,7 +88,7 @@ async def test_the_token_opens_a_private_repository_and_never_travels_to_another
 async def test_a_gated_repository_says_where_to_ask(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub.add("org/gated", _files(tmp_path), gated=True, access=frozenset({"hf_friend"}))
+    hub.add("org/gated", model_files(tmp_path), gated=True, access=frozenset({"hf_friend"}))
     without = await _failure(tmp_path, HubReference("org/gated"))
     assert (without.reason, f"{hub.url}/org/gated" in without.hint, "hf auth login" in without.hint) == (
         "gated",
@@ -173,51 +143,22 @@ async def test_offline_mode_is_told(hub: HubServer, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-async def test_a_file_that_arrives_damaged_is_thrown_away(hub: HubServer, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("always", [True, False])
+async def test_a_file_that_arrives_damaged_is_fetched_once_more_and_then_thrown_away(
+    hub: HubServer, tmp_path: Path, name: str, always: bool
+) -> None:
     """The client itself compares sizes alone."""
     hub.corrupt = name
-    error = await _failure(tmp_path)
-    assert (error.reason, name in error.message) == ("checksum", True)
-    assert not list((tmp_path / "cache").rglob(name))
-    hub.corrupt = None
-    await _fetch(tmp_path)
-
-
-async def test_cancelling_stops_the_child_at_once_and_leaves_no_partial_file(hub: HubServer, tmp_path: Path) -> None:
-    hub.add("org/model", _files(tmp_path, weights=20_000_000))
-    halfway = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    release = threading.Event()
-
-    def block_halfway(request: Request) -> None:
-        if request.sent >= 10_000_000:
-            loop.call_soon_threadsafe(halfway.set)
-            release.wait()
-
-    hub.before_chunk = block_halfway
-    cache = tmp_path / "cache"
-    task = asyncio.create_task(fetch(MODEL, lambda *progress: None, cache_dir=cache))
-    await halfway.wait()
-    children = psutil.Process().children(recursive=True)
-    assert list(cache.rglob("*.incomplete"))
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    release.set()
-    assert psutil.wait_procs(children, timeout=0)[1] == []
-    assert not list(cache.rglob("*.incomplete"))
-    assert not list(cache.rglob("refs/main")), "a revision is named only when it is whole"
-
-    hub.requests.clear()
-    await _fetch(tmp_path)
-    assert {Path(request.path).name for request in _requested(hub, "/resolve/")} == {"model.safetensors"}
-
-
-def test_too_little_space_is_told_before_anything_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
-    with pytest.raises(hub_download.FetchFailedError, match="are free") as caught:
-        hub_download.check_space(tmp_path, 10**9)
-    assert caught.value.reason == "space"
+    if always:
+        error = await _failure(tmp_path)
+        assert (error.reason, name in error.message) == ("checksum", True)
+        assert not list((tmp_path / "cache").rglob(name))
+        hub.corrupt = None
+    else:
+        hub.corrupt_times = 1
+    path = await _fetch(tmp_path)
+    assert (path / name).read_bytes() == hub.repositories["org/model"].files[name]
+    assert not list((tmp_path / "cache").rglob("*.hugchat.*"))
 
 
 @pytest.mark.parametrize(
@@ -234,4 +175,4 @@ def test_too_little_space_is_told_before_anything_is_fetched(tmp_path: Path, mon
     ],
 )
 def test_safetensors_are_preferred_and_no_other_pickle_is_ever_chosen(names: list[str], weights: list[str]) -> None:
-    assert sorted(hub_download.choose_files(names, "")) == sorted(weights)
+    assert sorted(choose_files(names, "")) == sorted(weights)

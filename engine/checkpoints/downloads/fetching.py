@@ -1,0 +1,118 @@
+"""One download from the question to the Hub to the revision's name. Needs the Hub's client: for child processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from huggingface_hub import HfApi
+from huggingface_hub.hf_api import RepoFile
+
+from engine.checkpoints.downloads.choosing import choose_files
+from engine.checkpoints.downloads.job import Job, Plan, Request, WantedFile
+from engine.checkpoints.downloads.requests import Remote, trouble_of
+from engine.checkpoints.downloads.transfer import Patience, StoppedError, Transfer
+from engine.checkpoints.hub_cache import HubReference
+from engine.checkpoints.hub_errors import FetchFailedError
+
+if TYPE_CHECKING:
+    from engine.checkpoints.downloads.run import Reporter
+
+_PLANNING = Patience(give_up_s=5.0)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MARGIN = 64 << 20  # left free on the disk
+
+
+def download(job: Job, request: Request, reporter: Reporter, stop: threading.Event) -> Path:
+    """Fetch what was asked for; the snapshot's directory, or the file that was named.
+
+    A plan that was made before is kept, so that what was begun is finished. Raises FetchFailedError, StoppedError and
+    the client's errors.
+    """
+    plan = request.plan
+    if plan is None:
+        plan = _plan(request, reporter, stop)
+        job.save_request(msgspec.structs.replace(request, plan=plan))
+    reporter.change(commit=plan.commit)
+    transfer = Transfer(Remote(request.repo_id, plan.commit), request.repository, plan.commit, plan.files, stop=stop)
+    check_space(Path(request.cache_dir), transfer.missing)
+    reporter.transfer = transfer
+    transfer.run()
+    if request.revision != plan.commit:
+        _write_ref(request.repository / "refs" / request.revision, plan.commit)
+    return transfer.snapshot / request.file if request.file else transfer.snapshot
+
+
+def _plan(request: Request, reporter: Reporter, stop: threading.Event) -> Plan:
+    """Ask the Hub, again for a few seconds if it does not answer. Raises FetchFailedError and the client's errors."""
+    waited, pause = 0.0, _PLANNING.first_s
+    while True:
+        try:
+            return make_plan(request.reference, request.repository)
+        except Exception as error:
+            trouble = trouble_of(error, request.repo_id)
+            if trouble is None:
+                raise
+            pause = max(pause, trouble.retry_after_s or 0.0)
+            if waited + pause > _PLANNING.give_up_s:
+                raise trouble.failure from error
+            reporter.change(state="retrying", message=trouble.again_in(pause).words)
+            if stop.wait(pause):
+                raise StoppedError from error
+            reporter.change(state="looking up", message="")
+            waited, pause = waited + pause, pause * 2
+
+
+def make_plan(reference: HubReference, repository: Path) -> Plan:
+    """Which commit the reference means now, and which files of it are wanted.
+
+    repository: its directory in the cache. Raises FetchFailedError and the client's errors.
+    """
+    api = HfApi(library_name="hugchat-tui")
+    commit = api.model_info(reference.repo_id, revision=reference.revision, timeout=20).sha
+    if commit is None or not _COMMIT.fullmatch(commit):
+        raise FetchFailedError(f"The Hub names no commit for {reference.revision}.", "Try again later.", "server")
+    entries = {
+        entry.path: entry
+        for entry in api.list_repo_tree(reference.repo_id, revision=commit, recursive=True)
+        if isinstance(entry, RepoFile)
+    }
+    snapshot = repository / "snapshots" / commit
+    chosen = [entries[name] for name in choose_files(list(entries), reference.file)]
+    return Plan(commit, tuple(_wanted(entry, snapshot) for entry in chosen))
+
+
+def _wanted(entry: RepoFile, snapshot: Path) -> WantedFile:
+    large = entry.lfs is not None
+    etag = entry.lfs.sha256 if entry.lfs is not None else entry.blob_id
+    size = entry.lfs.size if entry.lfs is not None else entry.size
+    usable = (_SHA256 if large else _COMMIT).fullmatch(etag) and 0 <= size < 1 << 50
+    if not usable or ".." in entry.path.split("/"):
+        message = f"What the Hub says of {entry.path[:80]!r} makes no sense."
+        raise FetchFailedError(message, "Try again later.", "server")
+    return WantedFile(entry.path, size, etag, large, here=(snapshot / entry.path).is_file())
+
+
+def check_space(cache: Path, needed: int) -> None:
+    """Raises FetchFailedError when what is to be fetched does not fit on the disk."""
+    cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache).free
+    if needed and needed + _MARGIN > free:
+        raise FetchFailedError(
+            f"{needed / 1e9:.2f} GB are to be fetched into {cache}, and {free / 1e9:.2f} GB are free.",
+            "Make room there, or move the cache with HF_HOME.",
+            "space",
+        )
+
+
+def _write_ref(ref: Path, commit: str) -> None:
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    temporary = ref.with_name(f".{ref.name}.{os.getpid()}.tmp")
+    temporary.write_text(commit, "ascii")
+    temporary.replace(ref)

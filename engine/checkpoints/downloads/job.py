@@ -1,0 +1,199 @@
+"""The directory of a download: what was asked for, the plan that was made of it, and how far it is.
+
+    downloads/ID/job.json      the request; from the Hub's answer on also the commit and its files
+    downloads/ID/status.json   a Status, replaced as a whole several times a second by the download's process
+    downloads/ID/lock          held by that process as long as it lives
+    downloads/ID/log.txt       what the process printed
+
+Everything that is known is in these files, so a download does not need the program that began it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from engine.checkpoints.downloads.partial import discard
+from engine.checkpoints.downloads.status import Status
+from engine.checkpoints.hub_cache import HubReference, repository_dir
+from engine.checkpoints.paths import downloads_dir
+
+_UNFIT = re.compile(r"[^\w.-]+")
+
+
+class WantedFile(msgspec.Struct, frozen=True):
+    """A file of the commit. etag: its sha256 if it is a large one (LFS), else git's sha1 of it as a blob.
+
+    here: it was in the cache before the download began.
+    """
+
+    path: str
+    size: int
+    etag: str
+    large: bool
+    here: bool = False
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What the Hub said: the commit that the revision named, and the files of it that are wanted."""
+
+    commit: str
+    files: tuple[WantedFile, ...]
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What was asked for."""
+
+    repo_id: str
+    revision: str
+    file: str
+    cache_dir: str
+    plan: Plan | None = None
+
+    @property
+    def reference(self) -> HubReference:
+        return HubReference(self.repo_id, self.revision, self.file)
+
+    @property
+    def repository(self) -> Path:
+        return repository_dir(Path(self.cache_dir), self.repo_id)
+
+
+class Job:
+    """One download's directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.status_path = directory / "status.json"
+        self.log_path = directory / "log.txt"
+
+    @classmethod
+    def of(cls, data: Path, reference: HubReference, cache: Path) -> Job:
+        """The place of the download of this reference into this cache."""
+        text = f"{reference.repo_id}\n{reference.revision}\n{reference.file}\n{cache}"
+        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:10]
+        return cls(downloads_dir(data) / f"{_UNFIT.sub('-', reference.repo_id)}-{digest}")
+
+    @property
+    def id(self) -> str:
+        return self.directory.name
+
+    def create(self, request: Request) -> None:
+        """Write the request, unless the download is there already. Raises OSError."""
+        if self.request() is None:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self.save_request(request)
+            self.save_status(self.first_status(request))
+
+    def first_status(self, request: Request) -> Status:
+        return Status(
+            id=self.id,
+            repo_id=request.repo_id,
+            revision=request.revision,
+            file=request.file,
+            cache_dir=request.cache_dir,
+            commit=request.plan.commit if request.plan is not None else "",
+        )
+
+    def request(self) -> Request | None:
+        """What was asked for; None when there is no download here, or nothing that can be read."""
+        try:
+            return msgspec.json.decode((self.directory / "job.json").read_bytes(), type=Request)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+    def save_request(self, request: Request) -> None:
+        _replace(self.directory / "job.json", msgspec.json.encode(request), durable=True)
+
+    def status(self) -> Status | None:
+        try:
+            return msgspec.json.decode(self.status_path.read_bytes(), type=Status)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+    def save_status(self, status: Status) -> None:
+        _replace(self.status_path, msgspec.json.encode(status))
+
+    def lock(self) -> FileLock:
+        return FileLock(self.directory / "lock", thread_local=False)
+
+    @property
+    def running(self) -> bool:
+        """Whether a process works on it now. The system frees the lock of one that was killed."""
+        lock = self.lock()
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return True
+        except OSError:
+            return False  # the directory is gone
+        lock.release()
+        return False
+
+    def remove(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove the download and what came of it, but nothing that was there before or that others use.
+
+        To be called when its process has ended.
+        """
+        request = self.request()
+        if request is not None and request.plan is not None:
+            _remove_fetched(request, request.plan)
+        self.remove()
+
+
+def all_jobs(data: Path) -> Iterator[Job]:
+    """Every download there is a directory of."""
+    try:
+        directories = sorted(path for path in downloads_dir(data).iterdir() if path.is_dir())
+    except OSError:
+        return
+    yield from map(Job, directories)
+
+
+def _remove_fetched(request: Request, plan: Plan) -> None:
+    repository = request.repository
+    blobs, snapshot = repository / "blobs", repository / "snapshots" / plan.commit
+    locks = repository.parent / ".locks" / repository.name
+    fetched = [wanted for wanted in plan.files if not wanted.here]
+    for wanted in fetched:
+        (snapshot / wanted.path).unlink(missing_ok=True)
+    used = {link.readlink().name for link in repository.glob("snapshots/**/*") if link.is_symlink()}
+    for wanted in fetched:
+        lock = FileLock(locks / f"{wanted.etag}.lock", thread_local=False)
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+        except Timeout:
+            continue  # another program is fetching the same content
+        try:
+            discard(blobs, wanted.etag)
+            if wanted.etag not in used:
+                (blobs / wanted.etag).unlink(missing_ok=True)
+        finally:
+            lock.release()
+            (locks / f"{wanted.etag}.lock").unlink(missing_ok=True)
+    for directory in (snapshot, snapshot.parent, blobs, repository / "refs", repository, locks):
+        try:
+            directory.rmdir()
+        except OSError:
+            continue  # something is in it, or it is not there
+
+
+def _replace(path: Path, content: bytes, *, durable: bool = False) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,313 @@
+"""Every download of this machine: begun, watched, paused and ended from the event loop.
+
+Each runs in a process of its own and says how it is in its directory (see job.py), where all that is shown comes
+from: a download that another program began, or an earlier start of this one, is watched in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from engine.checkpoints.downloads.job import Job, Request, all_jobs
+from engine.checkpoints.downloads.status import AT_REST, Status
+from engine.checkpoints.hub_cache import HubReference
+from engine.checkpoints.paths import hub_cache_dir
+from engine.errors import EngineError
+
+AT_ONCE = 3
+_LOOK_EVERY_S = 0.2
+_INTERRUPTED = "It was interrupted; what came is kept."
+
+OnChange = Callable[[Status], None]
+
+
+class DownloadError(EngineError):
+    """A download failed. reason: gated, not-found, token, network, server, space, offline, checksum, unusable, paused,
+    cancelled or unexpected."""
+
+    code = "download"
+
+    def __init__(self, message: str, hint: str, reason: str) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
+
+
+class Downloads:
+    """The downloads under one data folder. Listeners are called on the event loop with every new status."""
+
+    def __init__(self, data: Path, *listeners: OnChange) -> None:
+        self._data = data
+        self._listeners = list(listeners)
+        self._jobs: dict[str, _Watched] = {}
+        self._watch: asyncio.Task[None] | None = None
+        self.closed = False
+        self._launching = asyncio.Lock()
+
+    def listen(self, listener: OnChange) -> None:
+        self._listeners.append(listener)
+
+    async def start(self) -> None:
+        """Find what there is: running ones are watched, interrupted ones are shown as paused, finished ones go."""
+        for job, status, running in await asyncio.to_thread(_existing, self._data):
+            if job.id not in self._jobs:
+                watched = self._jobs[job.id] = _Watched(job, status)
+                watched.foreign = running
+                self._show(watched, status)
+        self._wake()
+
+    def statuses(self) -> list[Status]:
+        """All downloads, in the order in which they were begun."""
+        return [watched.status for watched in self._jobs.values()]
+
+    def status(self, id: str) -> Status:
+        return self._jobs[id].status
+
+    @property
+    def active(self) -> list[Status]:
+        """Those that have not come to rest."""
+        return [status for status in self.statuses() if status.state not in AT_REST]
+
+    async def add(self, reference: HubReference, *, cache_dir: Path | None = None) -> str:
+        """Begin a download, or go on with the one there is of this reference; its id. Raises OSError."""
+        cache = cache_dir or hub_cache_dir()
+        job = Job.of(self._data, reference, cache)
+        watched = self._jobs.get(job.id)
+        if watched is None:
+            request = Request(reference.repo_id, reference.revision, reference.file, str(cache))
+            await asyncio.to_thread(job.create, request)
+            status = await asyncio.to_thread(job.status) or job.first_status(request)
+            watched = self._jobs.setdefault(job.id, _Watched(job, status))
+        if watched.process is None:
+            watched.foreign = await asyncio.to_thread(lambda: job.running)
+        if not watched.running:
+            if watched.status.state == "done":  # asked for again: the revision may name another commit now
+                await asyncio.to_thread(_forget_plan, job)
+            self._queue(watched)
+        self._wake()
+        return job.id
+
+    async def resume(self, id: str) -> None:
+        """Go on with one that is paused or failed."""
+        watched = self._jobs[id]
+        if not watched.running:
+            self._queue(watched)
+
+    async def pause(self, id: str) -> None:
+        """Stop its process; what came is kept. Returns when it has ended."""
+        watched = self._jobs[id]
+        watched.wanted = False
+        if watched.running:
+            self._signal(watched)
+            await watched.ended.wait()
+        elif watched.status.state not in AT_REST:
+            self._show(watched, msgspec.structs.replace(watched.status, state="paused", message=""))
+
+    async def cancel(self, id: str) -> None:
+        """Stop it and delete what came of it."""
+        await self.pause(id)
+        watched = self._jobs.pop(id)
+        await asyncio.to_thread(watched.job.discard)
+        self._show(watched, msgspec.structs.replace(watched.status, state="failed", reason="cancelled", message=""))
+
+    async def forget(self, id: str) -> None:
+        """Take one that is done off the list; what it fetched stays."""
+        if self._jobs[id].status.state == "done":
+            if self._jobs[id].running:
+                await self._jobs[id].ended.wait()  # its last word was read before its end was seen
+            watched = self._jobs.pop(id)
+            await asyncio.to_thread(watched.job.remove)
+
+    async def detach(self, id: str) -> None:
+        """Let it go on when this program ends."""
+        watched = self._jobs[id]
+        watched.detached = True
+        if watched.process is not None and watched.process.stdin is not None:
+            with contextlib.suppress(ConnectionError):
+                watched.process.stdin.write(b"detach\n")
+                await watched.process.stdin.drain()
+
+    async def wait(self, id: str, on_change: OnChange = lambda status: None) -> Path:
+        """Where the result lies, once it is done. on_change hears of it meanwhile.
+
+        Raises DownloadError when it comes to rest otherwise.
+        """
+        watched = self._jobs[id]
+        while watched.status.state not in AT_REST:
+            on_change(watched.status)
+            await watched.changed.wait()
+        on_change(watched.status)
+        status = watched.status
+        if status.state == "done":
+            return Path(status.path)
+        if status.reason == "cancelled" or status.state == "paused":
+            word = "cancelled" if status.reason == "cancelled" else "paused"
+            raise DownloadError(f"The download of {status.reference} was {word}.", "Ask for it again to go on.", word)
+        raise DownloadError(status.message, status.hint, status.reason)
+
+    async def close(self, *, keep_going: bool = False) -> None:
+        """Pause them all, or let them go on without us; those of other programs are left alone."""
+        async with self._launching:
+            self.closed = True
+        ours = [watched for watched in self._jobs.values() if watched.process is not None]
+        for watched in ours:
+            if keep_going:
+                await self.detach(watched.job.id)
+            if not watched.detached:
+                self._signal(watched)
+        await asyncio.gather(*(watched.ended.wait() for watched in ours if not watched.detached))
+        if keep_going:
+            for watched in self._jobs.values():
+                if watched.wanted and not watched.running:
+                    await self._launch(watched)
+                    await self.detach(watched.job.id)
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+
+    # Processes
+
+    def _queue(self, watched: _Watched) -> None:
+        watched.wanted = True
+        watched.ended = asyncio.Event()
+        self._show(watched, msgspec.structs.replace(watched.status, state="queued", message="", hint="", reason=""))
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self.closed and (self._watch is None or self._watch.done()):
+            self._watch = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        """Start what is wanted and read what the processes say, until all of them rest."""
+        while any(watched.wanted or watched.running for watched in self._jobs.values()):
+            for watched in list(self._jobs.values()):
+                async with self._launching:
+                    if watched.wanted and not watched.running and self._running < AT_ONCE and not self.closed:
+                        await self._launch(watched)
+            running = [watched for watched in self._jobs.values() if watched.running]
+            for watched, status, ended in await asyncio.to_thread(_read, running):
+                await self._take(watched, status, ended)
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    @property
+    def _running(self) -> int:
+        return sum(watched.running for watched in self._jobs.values())
+
+    async def _launch(self, watched: _Watched) -> None:
+        watched.wanted = False
+        # -P: a folder that happens to be called "engine" in the current directory is not what we mean.
+        command = (sys.executable, "-P", "-m", "engine.checkpoints.downloads.run", str(watched.job.directory))
+        try:
+            await asyncio.to_thread(watched.job.save_status, watched.status)  # what an earlier run said is over
+            with await asyncio.to_thread(watched.job.log_path.open, "ab") as log:
+                watched.process = await asyncio.create_subprocess_exec(
+                    *command, stdin=PIPE, stdout=DEVNULL, stderr=log, start_new_session=True
+                )
+        except OSError as error:
+            message = f"The download could not be started: {error.strerror or error}."
+            hint = "Make room (disk, processes, open files or memory ran out) and try again."
+            failed = msgspec.structs.replace(watched.status, state="failed", message=message, hint=hint)
+            watched.ended.set()
+            self._show(watched, msgspec.structs.replace(failed, reason="unexpected"))
+            return
+        if watched.detached:
+            await self.detach(watched.job.id)
+
+    async def _take(self, watched: _Watched, status: Status | None, ended: bool) -> None:
+        if ended:
+            code = watched.process.returncode if watched.process is not None else None
+            watched.process, watched.foreign = None, False
+            status = status or watched.status
+            if status.state not in AT_REST:
+                status = await asyncio.to_thread(_without_last_word, watched.job, status, code)
+            watched.ended.set()
+        if status is not None and (status != watched.status) and not watched.wanted:
+            self._show(watched, status)
+
+    def _signal(self, watched: _Watched) -> None:
+        pid = watched.process.pid if watched.process is not None else watched.status.pid
+        if pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGTERM)
+
+    def _show(self, watched: _Watched, status: Status) -> None:
+        watched.status = status
+        changed, watched.changed = watched.changed, asyncio.Event()
+        changed.set()
+        for listener in self._listeners:
+            listener(status)
+
+
+class _Watched:
+    """A download and its process: ours, somebody else's (`foreign`), or none. wanted: to be started."""
+
+    def __init__(self, job: Job, status: Status) -> None:
+        self.job = job
+        self.status = status
+        self.process: Process | None = None
+        self.foreign = False
+        self.wanted = False
+        self.detached = False
+        self.changed = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None or self.foreign
+
+
+def _existing(data: Path) -> list[tuple[Job, Status, bool]]:
+    found = []
+    for job in all_jobs(data):
+        request, status, running = job.request(), job.status(), job.running
+        if request is None:
+            continue  # being made this moment, or not ours
+        status = status or job.first_status(request)
+        if running:
+            found.append((job, status, True))
+        elif status.state == "done":
+            job.remove()
+        elif status.state in AT_REST:
+            found.append((job, status, False))
+        else:
+            found.append((job, msgspec.structs.replace(status, state="paused", message=_INTERRUPTED, pid=0), False))
+    return found
+
+
+def _read(running: Sequence[_Watched]) -> list[tuple[_Watched, Status | None, bool]]:
+    """The status of each, read after it was seen whether it still runs, so that the last word is not missed."""
+    found = []
+    for watched in running:
+        process = watched.process
+        ended = process.returncode is not None if process is not None else not watched.job.running
+        found.append((watched, watched.job.status(), ended))
+    return found
+
+
+def _without_last_word(job: Job, status: Status, code: int | None) -> Status:
+    """The status of a download whose process ended without one: killed, or by a mistake of ours that is in its log.
+
+    code: its exit status, None when it was not our child.
+    """
+    status = msgspec.structs.replace(status, state="paused", message=_INTERRUPTED, pid=0, rate=0.0, left_s=None)
+    if code is not None and code > 0:
+        said = job.log_path.read_text("utf-8", "replace").strip().splitlines()
+        message = f"Its process broke down: {said[-1] if said else f'status {code}'}"
+        hint = "Try again; what came is kept."
+        status = msgspec.structs.replace(status, state="failed", message=message, hint=hint, reason="unexpected")
+    job.save_status(status)
+    return status
+
+
+def _forget_plan(job: Job) -> None:
+    request = job.request()
+    if request is not None:
+        job.save_request(msgspec.structs.replace(request, plan=None))

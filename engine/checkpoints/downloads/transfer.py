@@ -1,0 +1,403 @@
+"""Fetches the files of one commit into a repository of the cache: several at once, in segments, each checked.
+
+Every file goes the same way: its bytes into a Partial, by up to CONNECTIONS requests at a time; behind them a thread
+computes the checksum of what is there from the start without a gap; when both are through and the checksum is the
+Hub's, the file gets its name, `blobs/ETAG`, and a link in the snapshot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from engine.checkpoints.downloads.job import WantedFile
+from engine.checkpoints.downloads.partial import Partial, discard, written_bytes
+from engine.checkpoints.downloads.requests import BadAnswerError, Remote, Trouble, trouble_of
+from engine.checkpoints.hub_errors import FetchFailedError
+
+CONNECTIONS = 4
+SEGMENT = 32 << 20
+_HASH_CHUNK = 1 << 20
+_BATCH = 512 << 10
+_READY_S = 0.0005  # a packet that takes longer was not there yet
+_SYNC_EVERY_S = 5.0
+_LOCK_EVERY_S = 0.5
+_TICK_S = 0.1
+_RESTARTS = 3  # of a file whose server knows no ranges
+_STILL_S = 3.0  # without a byte for so long a transfer is called stalled
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How broken connections are retried: seconds before the first try and the longest before any, and for how long
+    without a single byte."""
+
+    first_s: float = 0.5
+    longest_s: float = 30.0
+    give_up_s: float = 900.0
+
+
+FileState = Literal["queued", "downloading", "checking", "waiting", "done"]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is known of one file's transfer, for those who show it."""
+
+    wanted: WantedFile
+    state: FileState = "queued"
+    done: int = 0
+
+
+class StoppedError(Exception):
+    """The transfer was told to stop; all that came is kept."""
+
+
+class Transfer:
+    """One run over the files. `run` does the work; the rest may be read from other threads at any time."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        repository: Path,
+        commit: str,
+        files: Iterable[WantedFile],
+        *,
+        stop: threading.Event,
+        patience: Patience = Patience(),
+    ) -> None:
+        """repository: its directory in the cache. stop: set from anywhere to end the run early."""
+        self.remote = remote
+        self.blobs = repository / "blobs"
+        self.snapshot = repository / "snapshots" / commit
+        self.locks = repository.parent / ".locks" / repository.name
+        self.files = [Progress(wanted) for wanted in sorted(files, key=lambda wanted: wanted.size)]
+        self.trouble: Trouble | None = None
+        self.note = ""
+        self.patience = patience
+        self._stop = stop
+        self._ended = threading.Event()  # by a failure or by being through
+        self._last_byte = time.monotonic()
+        self._failures: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
+        for progress in self.files:
+            if self._is_here(progress.wanted):
+                progress.state, progress.done = "done", progress.wanted.size
+            else:
+                progress.done = written_bytes(self.blobs, progress.wanted.etag, progress.wanted.size)
+
+    @property
+    def done(self) -> int:
+        return sum(progress.done for progress in self.files)
+
+    @property
+    def total(self) -> int:
+        return sum(progress.wanted.size for progress in self.files)
+
+    @property
+    def missing(self) -> int:
+        """Bytes that still have to be fetched."""
+        return self.total - self.done
+
+    @property
+    def state(self) -> Literal["downloading", "checking", "stalled", "retrying", "waiting"]:
+        states = {progress.state for progress in self.files}
+        if self.trouble is not None:
+            return "retrying"
+        if "downloading" in states:
+            return "stalled" if time.monotonic() - self._last_byte > _STILL_S else "downloading"
+        if "checking" in states:
+            return "checking"
+        return "waiting" if "waiting" in states else "downloading"
+
+    def run(self) -> None:
+        """Fetch, check and link everything. Raises FetchFailedError or StoppedError."""
+        self._last_byte = time.monotonic()
+        waiting = [progress for progress in self.files if progress.state != "done"]
+        with ExitStack() as cleanup:
+            active: list[_ActiveFile] = []
+            cleanup.callback(_close, active)
+            pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="connection")
+            cleanup.callback(pool.shutdown, cancel_futures=True)
+            cleanup.callback(self.remote.abort)
+            cleanup.callback(self._ended.set)
+            synced = time.monotonic()
+            while waiting or active:
+                if sum(file.unstarted for file in active) < CONNECTIONS:
+                    self._activate(waiting, active, pool)
+                self._pause()
+                for file in active:
+                    file.progress.done = file.partial.written
+                    if not file.hasher.is_alive():
+                        self._conclude(file, pool)
+                active[:] = [file for file in active if not file.closed]
+                if time.monotonic() - synced > _SYNC_EVERY_S:
+                    synced = time.monotonic()
+                    for file in active:
+                        file.partial.sync()
+
+    def _pause(self) -> None:
+        """Let the threads work for a moment. Raises what ended one of them, or StoppedError."""
+        try:
+            raise self._failures.get(timeout=_TICK_S)
+        except queue.Empty:
+            pass
+        if self._stop.is_set():
+            raise StoppedError
+
+    def _activate(self, waiting: list[Progress], active: list[_ActiveFile], pool: ThreadPoolExecutor) -> None:
+        for progress in waiting:
+            if progress.wanted.etag in {file.progress.wanted.etag for file in active}:
+                continue  # the same content under another name comes first, and is linked then
+            lock = FileLock(self.locks / f"{progress.wanted.etag}.lock", mode=0o664, thread_local=False)
+            try:
+                self.locks.mkdir(parents=True, exist_ok=True)
+                lock.acquire(blocking=False)
+            except Timeout:
+                progress.state = "waiting"
+                continue
+            waiting.remove(progress)
+            blob = self.blobs / progress.wanted.etag
+            if blob.exists():  # of another revision, or another program finished it meanwhile
+                discard(self.blobs, progress.wanted.etag)
+                self._link(progress)
+                lock.release()
+                return
+            file = _ActiveFile(progress, Partial(self.blobs, progress.wanted.etag, progress.wanted.size, SEGMENT), lock)
+            active.append(file)
+            progress.state = "downloading"
+            self._start(file, pool)
+            return
+
+    def _start(self, file: _ActiveFile, pool: ThreadPoolExecutor) -> None:
+        file.hasher = threading.Thread(target=self._hash, args=(file,), daemon=True)
+        file.hasher.start()
+        places = [_Place(index, file.partial.era) for index in file.partial.unfinished]
+        file.work = [pool.submit(self._fetch, file, place) for place in places]
+
+    def _conclude(self, file: _ActiveFile, pool: ThreadPoolExecutor) -> None:
+        """The checksum is known: name the file, or fetch it once more. Raises FetchFailedError."""
+        wanted = file.progress.wanted
+        if not file.digest:
+            return  # it failed, and the run is about to be told
+        if file.digest == wanted.etag:
+            file.partial.finish(self.blobs / wanted.etag)
+            self._link(file.progress)
+            file.lock.release()
+            file.closed = True
+            return
+        if file.damaged:
+            file.close()
+            discard(self.blobs, wanted.etag)
+            raise FetchFailedError(
+                f"{wanted.path} arrived damaged twice: its checksum is not the one the Hub names. It was thrown away.",
+                "Try again later; if it stays so, a proxy on the way changes what it delivers.",
+                "checksum",
+            )
+        file.damaged = True
+        self.note = f"{wanted.path} arrived damaged and is fetched once more."
+        file.partial.begin_again()
+        file.progress.state = "downloading"
+        self._start(file, pool)
+
+    def _link(self, progress: Progress) -> None:
+        link(self.blobs / progress.wanted.etag, self.snapshot / progress.wanted.path)
+        progress.state, progress.done = "done", progress.wanted.size
+
+    def _is_here(self, wanted: WantedFile) -> bool:
+        return (self.snapshot / wanted.path).is_file()
+
+    # In threads of their own
+
+    def _hash(self, file: _ActiveFile) -> None:
+        """The checksum of the file, computed behind its growing start; it begins again when the file does."""
+        partial, wanted = file.partial, file.progress.wanted
+        try:
+            era, at, digest = -1, 0, _digest(wanted)
+            while at < wanted.size or era != partial.era:
+                with partial.changed:
+                    if era != partial.era:
+                        era, at, digest = partial.era, 0, _digest(wanted)
+                    ready = partial.prefix - at
+                    if not ready and wanted.size:
+                        partial.changed.wait(_TICK_S)
+                        if self._ended.is_set():
+                            return
+                        continue
+                data = partial.read(at, min(ready, _HASH_CHUNK))
+                digest.update(data)
+                at += len(data)
+                if partial.written == wanted.size:
+                    file.progress.state = "checking"
+            file.digest = digest.hexdigest()
+        except Exception as error:  # noqa: BLE001 (raised again where the run is watched)
+            self._failures.put(error)
+
+    def _fetch(self, file: _ActiveFile, place: _Place) -> None:
+        """Fill one segment, however often the connection breaks."""
+        tries = 0
+        try:
+            while not self._ended.is_set() and place.era == file.partial.era:
+                before = file.partial.done[place.index]
+                try:
+                    self._stream(file, place)
+                    return
+                except Exception as error:
+                    trouble = trouble_of(error, self.remote.reference)
+                    if trouble is None:
+                        raise
+                    tries = 1 if file.partial.done[place.index] > before else tries + 1
+                    self._wait(trouble, tries)
+        except StoppedError:
+            return
+        except Exception as error:  # noqa: BLE001 (raised again where the run is watched)
+            self._failures.put(error)
+
+    def _stream(self, file: _ActiveFile, place: _Place) -> None:
+        partial, wanted = file.partial, file.progress.wanted
+        start = partial.start_of(place.index) + partial.done[place.index]
+        end = partial.start_of(place.index) + partial.length_of(place.index)
+        whole = (start, end) == (0, wanted.size)
+        with self.remote.open(wanted.path, wanted.size, None if whole else (start, end)) as body:
+            if body.from_the_start and not whole:
+                self._begin_again(file, place)
+                start, end = 0, wanted.size
+            for data in _batches(body.chunks):
+                if self._ended.is_set():
+                    raise StoppedError
+                if len(data) > end - start:
+                    raise BadAnswerError(f"{wanted.path} is longer than the Hub says")
+                if not partial.write(place.index, place.era, data):
+                    return
+                start += len(data)
+                self._last_byte = time.monotonic()
+                self.trouble = None
+        if start < end:
+            raise BadAnswerError(f"{wanted.path} broke off {end - start:,} bytes before its end")
+
+    def _begin_again(self, file: _ActiveFile, place: _Place) -> None:
+        """The server knows no ranges: this very answer brings the file from its start, over one connection.
+
+        Raises FetchFailedError when it was so often enough, and StoppedError where another connection was first.
+        """
+        path = file.progress.wanted.path
+        with file.restarting:
+            if place.era != file.partial.era:
+                raise StoppedError
+            file.restarts += 1
+            if file.restarts > _RESTARTS:
+                raise FetchFailedError(
+                    f"The server sends {path} only as a whole, and the connection broke {_RESTARTS} times on the way.",
+                    "Try again with a better connection.",
+                    "server",
+                )
+            place.index, place.era = 0, file.partial.begin_again(segment=max(1, file.progress.wanted.size))
+        self.note = f"The server sends {path} only as a whole: it started over."
+
+    def _wait(self, trouble: Trouble, tries: int) -> None:
+        """Wait before the next try. Raises FetchFailedError when that makes no sense any more, or StoppedError."""
+        patience = self.patience
+        pause = min(patience.longest_s, patience.first_s * 2 ** min(tries - 1, 20))
+        if trouble.retry_after_s is not None:
+            pause = max(pause, trouble.retry_after_s)
+        if time.monotonic() + pause - self._last_byte > patience.give_up_s:
+            raise trouble.failure
+        self.trouble = trouble.again_in(pause)
+        if self._stop.wait(pause) or self._ended.is_set():
+            raise StoppedError
+
+
+@dataclass(slots=True)
+class _Place:
+    """A segment of a file since it last began."""
+
+    index: int
+    era: int
+
+
+@dataclass(slots=True, eq=False)
+class _ActiveFile:
+    progress: Progress
+    partial: Partial
+    lock: FileLock
+    hasher: threading.Thread = field(default_factory=threading.Thread)
+    work: list[Future[None]] = field(default_factory=list)
+    restarting: threading.Lock = field(default_factory=threading.Lock)
+    restarts: int = 0
+    digest: str = ""
+    damaged: bool = False
+    closed: bool = False
+
+    @property
+    def unstarted(self) -> int:
+        return sum(not (future.running() or future.done()) for future in self.work)
+
+    def close(self) -> None:
+        """Leave what came for another run."""
+        self.hasher.join()
+        empty = not self.partial.written
+        self.partial.close()
+        if empty:
+            discard(self.partial.path.parent, self.progress.wanted.etag)
+        self.lock.release()
+        self.closed = True
+
+
+def _batches(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Packets put together as long as the next one lies ready: each write hands the interpreter to another thread.
+
+    Whatever had to be waited for is given on at once, so that a kill loses next to nothing.
+    """
+    batch: list[bytes] = []
+    size = 0
+    packets = iter(chunks)
+    try:
+        asked = time.monotonic()
+        while (packet := next(packets, None)) is not None:
+            batch.append(packet)
+            size += len(packet)
+            if size >= _BATCH or time.monotonic() - asked > _READY_S:
+                yield b"".join(batch)
+                batch, size = [], 0
+            asked = time.monotonic()
+    except Exception:  # the connection broke: what it brought counts
+        if batch:
+            yield b"".join(batch)
+        raise
+    if batch:
+        yield b"".join(batch)
+
+
+def _close(files: Iterable[_ActiveFile]) -> None:
+    for file in files:
+        if not file.closed:
+            file.close()
+
+
+def _digest(wanted: WantedFile) -> hashlib._Hash:
+    if wanted.large:
+        return hashlib.sha256()
+    return hashlib.sha1(b"blob %d\0" % wanted.size, usedforsecurity=False)
+
+
+def link(blob: Path, pointer: Path) -> None:
+    """Let the snapshot's name lead to the blob, as the Hub's client does: by a relative link, else by moving it."""
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pointer.with_name(f".{pointer.name[:100]}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.symlink_to(os.path.relpath(blob, pointer.parent))
+    except OSError:  # a file system without links
+        blob.replace(pointer)
+    else:
+        temporary.replace(pointer)

@@ -1,0 +1,101 @@
+"""What the Hub's client says when it fails, in words: what happened, what to do, and a reason for the program.
+
+Its errors are imported where they are needed: the client is slow to import and only child processes have it.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+
+class FetchFailedError(Exception):
+    """In words: what happened, what to do, and a reason for the program."""
+
+    def __init__(self, message: str, hint: str, reason: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.reason = reason
+
+
+def in_words(error: Exception, reference: str) -> FetchFailedError:
+    """Why the Hub's client failed.
+
+    Its errors arrive wrapped with the truth in __cause__; "gated" is a subclass of "not found", so it is asked for
+    first; and a missing repository cannot be told from a private one.
+    """
+    for cause in _causes(error):
+        known = _http_problem(cause, reference) or _local_problem(cause)
+        if known is not None:
+            return known
+    what = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return FetchFailedError(
+        f"The download of {reference} failed: {type(error).__name__}: {what}", "Try again.", "unexpected"
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__
+
+
+def _http_problem(error: BaseException, reference: str) -> FetchFailedError | None:
+    from huggingface_hub import constants, errors, get_token
+
+    site = constants.ENDPOINT
+    if isinstance(error, errors.GatedRepoError):
+        todo = "Log in with: hf auth login." if get_token() is None else "Your token's account has no access yet."
+        return FetchFailedError(
+            f"{reference} is gated: its authors give access on request.",
+            f"Ask for it on {site}/{reference}, then try again. {todo}",
+            "gated",
+        )
+    if isinstance(error, errors.RevisionNotFoundError | errors.RemoteEntryNotFoundError):
+        return FetchFailedError(
+            f"{reference} has no such revision or file.",
+            f"See what it has on {site}/{reference}.",
+            "not-found",
+        )
+    if isinstance(error, errors.RepositoryNotFoundError | errors.DisabledRepoError):
+        return FetchFailedError(
+            f"The Hub has no {reference}, or it is private and your token does not open it.",
+            "Check the spelling (org/name). For a private one log in with: hf auth login.",
+            "not-found",
+        )
+    if not isinstance(error, errors.HfHubHTTPError):
+        return None
+    status = error.response.status_code
+    if status in (401, 403):
+        return FetchFailedError(
+            f"The Hub refused your token (HTTP {status}).",
+            "Log in again with: hf auth login, or correct HF_TOKEN.",
+            "token",
+        )
+    if status == 429 or status >= 500:
+        return FetchFailedError(f"The Hub is overloaded or down (HTTP {status}).", "Try again later.", "server")
+    return None
+
+
+def _local_problem(error: BaseException) -> FetchFailedError | None:
+    from huggingface_hub import constants, errors
+
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return FetchFailedError(
+            "The Hub's client is in offline mode.",
+            "Unset HF_HUB_OFFLINE to download, or choose a checkpoint that is here.",
+            "offline",
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FetchFailedError("The disk is full.", "Make room, or move the cache with HF_HOME.", "space")
+    # The client's own name for whatever goes wrong on the way; its HTTP library has changed before.
+    transport = any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
+    if transport or isinstance(error, ConnectionError | TimeoutError):
+        return FetchFailedError(
+            f"The Hub ({constants.ENDPOINT}) cannot be reached: {type(error).__name__}: {error}",
+            "Check the network and the proxy, or choose a checkpoint that is here.",
+            "network",
+        )
+    return None
