@@ -29,26 +29,26 @@ def main(settings: Settings, question: str, *, system: str | None, as_json: bool
         text = _with_pipe(question)
         (text + (system or "")).encode()  # bytes that are not UTF-8 come from the command line as lone surrogates
     except UnicodeDecodeError as error:
-        return _fail(f"what the pipe brought is not UTF-8 text: {error}", EXIT_ASKED_WRONGLY)
+        return fail(f"what the pipe brought is not UTF-8 text: {error}", EXIT_ASKED_WRONGLY)
     except UnicodeEncodeError:
-        return _fail("what was asked on the command line is not UTF-8 text.", EXIT_ASKED_WRONGLY)
+        return fail("what was asked on the command line is not UTF-8 text.", EXIT_ASKED_WRONGLY)
     if not text.strip():
-        return _fail('nothing was asked. Try: hugchat chat "question"', EXIT_ASKED_WRONGLY)
+        return fail('nothing was asked. Try: hugchat chat "question"', EXIT_ASKED_WRONGLY)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a locale without the answer's letters
     try:
         return asyncio.run(_answer(settings, text, system=system, as_json=as_json))
     except asyncio.CancelledError:  # told again to stop while it was stopping
         return EXIT_INTERRUPTED
-    except _UnwritableError as error:
+    except UnwritableError as error:
         # What is still buffered cannot be written at exit either, and Python would say so in its own words.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error.__cause__, BrokenPipeError):  # `| head`: nobody is there to tell
             return EXIT_FAILED
-        return _fail(f"the answer could not be written: {error}.", EXIT_FAILED)
+        return fail(f"the answer could not be written: {error}.", EXIT_FAILED)
 
 
-class _UnwritableError(Exception):
+class UnwritableError(Exception):
     """stdout takes nothing any more; says why."""
 
 
@@ -62,7 +62,7 @@ def _with_pipe(question: str) -> str:
 async def _answer(settings: Settings, text: str, *, system: str | None, as_json: bool) -> int:
     from engine.errors import EngineError
 
-    progress = _Progress()
+    progress = Progress()
     services = Services(settings, progress.say)
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -76,7 +76,7 @@ async def _answer(settings: Settings, text: str, *, system: str | None, as_json:
         )
     except EngineError as error:
         progress.clear()
-        return _fail(clean(str(error)), EXIT_FAILED)
+        return fail(clean(str(error)), EXIT_FAILED)
     except asyncio.CancelledError:
         progress.clear()
         return EXIT_INTERRUPTED
@@ -84,7 +84,7 @@ async def _answer(settings: Settings, text: str, *, system: str | None, as_json:
         await services.close()
 
 
-async def _generate(services: Services, text: str, system: str, as_json: bool, progress: _Progress) -> int:
+async def _generate(services: Services, text: str, system: str, as_json: bool, progress: Progress) -> int:
     from engine.protocol import ChatMessage, Finished, Piece, Started
 
     checkpoint = await services.ensure_checkpoint(services.settings.model.default, progress.show)
@@ -112,23 +112,24 @@ async def _generate(services: Services, text: str, system: str, as_json: bool, p
             case Piece():
                 reply.append(event.text)
                 if not as_json:
-                    _write(show(event.text))
+                    write(show(event.text))
             case Finished():
                 finished = event
     if started is None or finished is None:
-        return _fail("the worker ended its answer without saying how", EXIT_FAILED)
-    _write(f"{_document(''.join(reply), checkpoint.name, started, finished)}\n" if as_json else "\n")
+        return fail("the worker ended its answer without saying how", EXIT_FAILED)
+    write(f"{_document(''.join(reply), checkpoint.name, started, finished)}\n" if as_json else "\n")
     if finished.reason == "length":
         progress.say(_why_cut(started, finished))
     return 0
 
 
-def _write(text: str) -> None:
+def write(text: str) -> None:
+    """To stdout, at once. Raises UnwritableError."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        raise _UnwritableError(error.strerror or str(error)) from error
+        raise UnwritableError(error.strerror or str(error)) from error
 
 
 def _why_cut(started: Started, finished: Finished) -> str:
@@ -152,13 +153,14 @@ def _document(reply: str, model: str, started: Started, finished: Finished) -> s
     return json.dumps(document, ensure_ascii=False, indent=2)
 
 
-def _fail(message: str, code: int) -> int:
+def fail(message: str, code: int) -> int:
+    """Say on stderr why it failed; the exit code."""
     with suppress(BrokenPipeError):
         print(f"hugchat: {message}", file=sys.stderr)
     return code
 
 
-class _Progress:
+class Progress:
     """One line on stderr that rewrites itself on a terminal, and stays silent elsewhere."""
 
     def __init__(self) -> None:

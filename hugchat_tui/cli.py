@@ -45,6 +45,15 @@ def _run(arguments: Sequence[str]) -> int:
             print(f"hugchat: {error}", file=sys.stderr)
             return EXIT_ASKED_WRONGLY
         return chat(settings, " ".join(args.question), system=args.system, as_json=args.json)
+    if command == "models":
+        from hugchat_tui.models_command import main as models
+
+        try:
+            settings = load_settings(flags)
+        except SettingsError as error:
+            print(f"hugchat: {error}", file=sys.stderr)
+            return EXIT_ASKED_WRONGLY
+        return models(settings, args)
 
     return _open_app(flags)
 
@@ -124,6 +133,9 @@ def _parser() -> argparse.ArgumentParser:
     chat.add_argument("--seed", dest="sampling_seed", type=int, metavar="N", help="same seed, same text")
     chat.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
+    from hugchat_tui.models_command import add_parser as add_models
+
+    add_models(commands)
     doctor = commands.add_parser("doctor", help="say what was found on this machine")
     doctor.add_argument("--json", action="store_true", help="one JSON document on stdout")
     return parser

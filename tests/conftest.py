@@ -1,10 +1,11 @@
-"""Fixtures for all tests: the starter model, made once and kept in the git-ignored cache folder."""
+"""Fixtures for all tests: the starter model, made once and kept in the git-ignored cache folder, and a Hub."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 from filelock import FileLock
 
 from engine.checkpoints.starter import WHEEL, install_starter, starter_path
+from tests.checkpoints.builders import model_files
+from tests.hub_server import HubServer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WHEELS = REPOSITORY / ".cache" / "wheels"
@@ -46,3 +49,17 @@ def starter(wheels: Path) -> Path:
                 thread.submit(asyncio.run, install_starter(TEST_DATA, lambda stage, done, total: None)).result()
             stamp.write_text(digest)
     return starter_path(TEST_DATA)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """A Hub with org/model, and an environment in which the client finds it and no token."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with HubServer() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+        server.add("org/model", model_files(tmp_path))
+        yield server

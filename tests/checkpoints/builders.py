@@ -82,3 +82,21 @@ def make_gguf(path: Path, *, template: str | None = "{{ messages }}", architectu
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def model_files(tmp_path: Path, weights: int = 200_000) -> dict[str, bytes]:
+    """What a repository of the Hub holds: a model, and much that loading it does not need.
+
+    weights: how many, in 16 bits.
+    """
+    model = make_model(tmp_path / "published")
+    files = {path.name: path.read_bytes() for path in model.iterdir()}
+    files["model.safetensors"] = safetensors_bytes({"a": (weights,)})
+    return files | {
+        "README.md": b"# Card",
+        "modeling_evil.py": b"raise SystemExit",
+        "optimizer.pt": b"pickle",
+        "pytorch_model.bin": b"pickle",
+        "onnx/model.onnx": b"x" * 1000,
+        "runs/events.out": b"x",
+    }

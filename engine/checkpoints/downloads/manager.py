@@ -11,9 +11,9 @@ import contextlib
 import os
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 
 import msgspec
 
@@ -131,9 +131,9 @@ class Downloads:
         watched = self._jobs[id]
         watched.detached = True
         if watched.process is not None and watched.process.stdin is not None:
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(OSError):  # it has just ended
                 watched.process.stdin.write(b"detach\n")
-                await watched.process.stdin.drain()
+                watched.process.stdin.flush()
 
     async def wait(self, id: str, on_change: OnChange = lambda status: None) -> Path:
         """Where the result lies, once it is done. on_change hears of it meanwhile.
@@ -207,10 +207,7 @@ class Downloads:
         command = (sys.executable, "-P", "-m", "engine.checkpoints.downloads.run", str(watched.job.directory))
         try:
             await asyncio.to_thread(watched.job.save_status, watched.status)  # what an earlier run said is over
-            with await asyncio.to_thread(watched.job.log_path.open, "ab") as log:
-                watched.process = await asyncio.create_subprocess_exec(
-                    *command, stdin=PIPE, stdout=DEVNULL, stderr=log, start_new_session=True
-                )
+            watched.process = await asyncio.to_thread(_spawn, command, watched.job.log_path)
         except OSError as error:
             message = f"The download could not be started: {error.strerror or error}."
             hint = "Make room (disk, processes, open files or memory ran out) and try again."
@@ -223,7 +220,10 @@ class Downloads:
 
     async def _take(self, watched: _Watched, status: Status | None, ended: bool) -> None:
         if ended:
-            code = watched.process.returncode if watched.process is not None else None
+            code = None
+            if watched.process is not None:
+                code = watched.process.returncode
+                _close_stdin(watched.process)
             watched.process, watched.foreign = None, False
             status = status or watched.status
             if status.state not in AT_REST:
@@ -252,7 +252,7 @@ class _Watched:
     def __init__(self, job: Job, status: Status) -> None:
         self.job = job
         self.status = status
-        self.process: Process | None = None
+        self.process: Popen[bytes] | None = None
         self.foreign = False
         self.wanted = False
         self.detached = False
@@ -282,12 +282,24 @@ def _existing(data: Path) -> list[tuple[Job, Status, bool]]:
     return found
 
 
+def _spawn(command: Sequence[str], log_path: Path) -> Popen[bytes]:
+    # Not asyncio's: its transport kills what still runs when it is collected, and a detached download is to go on.
+    with log_path.open("ab") as log:
+        return Popen(command, stdin=PIPE, stdout=DEVNULL, stderr=log, start_new_session=True)
+
+
+def _close_stdin(process: Popen[bytes]) -> None:
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+
+
 def _read(running: Sequence[_Watched]) -> list[tuple[_Watched, Status | None, bool]]:
     """The status of each, read after it was seen whether it still runs, so that the last word is not missed."""
     found = []
     for watched in running:
         process = watched.process
-        ended = process.returncode is not None if process is not None else not watched.job.running
+        ended = process.poll() is not None if process is not None else not watched.job.running
         found.append((watched, watched.job.status(), ended))
     return found
 

@@ -12,8 +12,7 @@ from engine.checkpoints.downloads.manager import DownloadError
 from engine.checkpoints.hub import fetch
 from engine.checkpoints.hub_cache import HubReference
 from engine.checkpoints.resolve import resolve
-from tests.checkpoints.builders import make_gguf
-from tests.checkpoints.downloads.conftest import model_files
+from tests.checkpoints.builders import make_gguf, model_files
 from tests.hub_server import HubServer, Request
 
 MODEL = HubReference("org/model")

@@ -17,7 +17,8 @@ import pytest
 from engine.checkpoints.downloads.manager import Downloads
 from engine.checkpoints.hub_cache import HubReference
 from tests import hub_server
-from tests.checkpoints.downloads.conftest import Watcher, model_files
+from tests.checkpoints.builders import model_files
+from tests.checkpoints.downloads.conftest import Watcher
 from tests.hub_server import HubServer, Request, sha256
 
 MB = 1_000_000

@@ -15,7 +15,8 @@ import pytest
 from engine.checkpoints.downloads.job import Job, all_jobs
 from engine.checkpoints.downloads.manager import DownloadError, Downloads
 from engine.checkpoints.hub_cache import HubReference
-from tests.checkpoints.downloads.conftest import Watcher, model_files
+from tests.checkpoints.builders import model_files
+from tests.checkpoints.downloads.conftest import Watcher
 from tests.hub_server import HubServer, Request
 
 MODEL = HubReference("org/model")

@@ -1,0 +1,212 @@
+"""`hugchat models`, run as the shell runs it, on a real cache and a Hub on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from hugchat_tui.cli import main
+from tests.checkpoints.builders import make_adapter, make_cached, make_model, model_files
+from tests.hub_server import HubServer, Request
+
+REPO = "models--org--model"
+
+
+@pytest.fixture(autouse=True)
+def data(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A person without settings whose folders lie below tmp_path."""
+    monkeypatch.setenv("HUGCHAT_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("HUGCHAT_CONFIG_DIR", str(tmp_path / "config"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "hub"
+
+
+def _models(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr."""
+    code = main(["models", *arguments])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def _du(directory: Path) -> int:
+    return int(subprocess.run(["du", "-sB1", directory], check=True, capture_output=True, text=True).stdout.split()[0])
+
+
+def test_search_pull_ls_show_verify_and_rm(hub: HubServer, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = _models(capsys, "search", "model")
+    assert code == 0
+    assert "org/model" in out
+
+    code, out, err = _models(capsys, "pull", "org/model", "--json")
+    pulled = json.loads(out)
+    assert (code, pulled["reference"], pulled["commit"]) == (0, "org/model", hub.repositories["org/model"].commit)
+    assert Path(pulled["path"]).is_relative_to(cache)
+    assert "downloading" in err or "done" in err
+
+    code, out, _ = _models(capsys, "ls", "--json")
+    assert (code, [row["name"] for row in json.loads(out) if row["kind"] == "model"]) == (0, ["org/model"])
+    code, out, _ = _models(capsys, "show", "org/model")
+    assert code == 0
+    assert "model.safetensors" in out and "# Card" in out
+    code, out, _ = _models(capsys, "verify", "org/model")
+    assert code == 0
+    assert "4 files compared, all as they should be" in out
+
+    before = _du(cache)
+    code, out, _ = _models(capsys, "rm", "org/model", "--yes", "--json")
+    assert (code, json.loads(out)["freed_bytes"]) == (0, before - _du(cache))
+    assert not (cache / REPO).exists()
+
+
+def test_a_damaged_file_is_found_without_a_network(
+    hub: HubServer, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _models(capsys, "pull", "org/model")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    weights = next(cache.glob(f"{REPO}/snapshots/*/model.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.resolve().write_bytes(content)
+    hub.requests.clear()
+    code, out, _ = _models(capsys, "verify", "--json")
+    [checked] = json.loads(out)
+    assert (code, checked["ok"], hub.requests) == (1, False, [])
+    assert "model.safetensors" in checked["result"]["problems"][0]
+
+
+def test_nothing_is_deleted_without_a_yes(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _models(capsys, "pull", "org/model")
+    code, out, err = _models(capsys, "rm", "org/model")
+    assert (code, out) == (2, "")
+    assert "--yes" in err and "frees" in err
+    assert (cache / REPO).exists()
+
+
+def test_rm_names_the_adapter_that_loses_its_base(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], data: Path
+) -> None:
+    _models(capsys, "pull", "org/model")
+    make_adapter(data / "runs" / "mine" / "final", "org/model")
+    code, out, _ = _models(capsys, "rm", "org/model", "--yes", "--json")
+    assert (code, json.loads(out)["broken"]) == (0, ["runs/mine"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("show", "org/modle"), "Nearest: org/model"),
+        (("pull", "not a reference"), "no Hub reference"),
+        (("merge", "org/model", "new"), "is no adapter"),
+    ],
+)
+def test_what_was_asked_wrongly_is_told(
+    cache: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    make_model(make_cached(cache, "org/model"))
+    code, out, err = _models(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_a_name_that_two_things_have_is_asked_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("one", "two"):
+        make_model(tmp_path / place / "same")
+    folders = json.dumps([str(tmp_path / "one"), str(tmp_path / "two")])
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.toml").write_text(f"[model]\nfolders = {folders}\n")
+    code, _, err = _models(capsys, "show", "same")
+    assert code == 2
+    assert str(tmp_path / "one" / "same") in err and str(tmp_path / "two" / "same") in err
+    assert _models(capsys, "show", str(tmp_path / "two" / "same"))[0] == 0
+
+
+def test_a_failed_pull_says_why_and_exits_with_1(hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.add("org/gated", {"config.json": b"{}", "model.safetensors": b"x"}, gated=True, access=frozenset())
+    code, out, err = _models(capsys, "pull", "org/gated")
+    assert (code, out) == (1, "")
+    assert "gated" in err and f"{hub.url}/org/gated" in err
+
+
+def test_pickles_come_with_the_word_of_a_better_revision_or_of_convert(
+    hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = model_files(tmp_path)
+    del files["model.safetensors"]
+    hub.add("org/old", files)
+    code, _, err = _models(capsys, "pull", "org/old")
+    assert code == 0
+    assert "pickles" in err and "hugchat models convert" in err
+
+
+def test_text_from_outside_cannot_speak_to_the_terminal(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    snapshot = make_model(make_cached(cache, "org/model"))
+    (snapshot / "README.md").write_text("card \x1b]52;c;ZXZpbA==\x07 end")
+    (snapshot / "a\x1b[31mname.json").write_text("{}")
+    code, out, _ = _models(capsys, "show", "org/model")
+    assert code == 0
+    assert "\x1b" not in out and "card" in out
+
+
+def test_interrupting_a_pull_pauses_it_and_the_same_command_goes_on(
+    hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.add("org/model", model_files(tmp_path, weights=20_000_000))
+    halfway, opened = threading.Event(), threading.Event()
+
+    def block_halfway(request: Request) -> None:
+        if sum(each.sent for each in list(hub.requests)) >= 20_000_000:
+            halfway.set()
+            opened.wait()
+
+    hub.before_chunk = block_halfway
+    command = [sys.executable, "-m", "hugchat_tui", "models", "pull", "org/model"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert halfway.wait(60)
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    opened.set()
+    assert (process.returncode, out) == (130, "")
+    assert "The same command goes on." in err
+    code, out, _ = _models(capsys, "pull", "org/model")
+    assert code == 0
+    sent = sum(request.sent for request in hub.requests if request.path.startswith("/storage/"))
+    assert sent <= 1.02 * 40_000_000
+
+
+def test_a_detached_pull_returns_at_once_and_goes_on(
+    hub: HubServer, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = threading.Event()
+
+    def wait(request: Request) -> None:
+        opened.wait()
+
+    hub.before_chunk = wait
+    code, _, _ = _models(capsys, "pull", "org/model", "--detach")
+    assert code == 0
+    assert not (cache / REPO / "refs").exists()
+    opened.set()
+    assert _models(capsys, "pull", "org/model")[0] == 0
+    storage = [request for request in hub.requests if request.path.startswith("/storage/")]
+    assert len(storage) == 1, "the second one watched the first"
+
+
+def test_an_export_is_a_folder_of_real_files(cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _models(capsys, "pull", "org/model")
+    code, out, _ = _models(capsys, "export", "org/model", str(tmp_path / "copy"))
+    assert (code, out.strip()) == (0, str(tmp_path / "copy"))
+    assert not any(path.is_symlink() for path in (tmp_path / "copy").iterdir())
+    assert _models(capsys, "export", "org/model", str(tmp_path / "copy"))[0] == 1
