@@ -20,6 +20,10 @@ LIGHT = [
     "engine.checkpoints.resolve",
     "engine.checkpoints.starter",
     "engine.checkpoints.hub",
+    "engine.checkpoints.hub_queries.client",
+    "engine.checkpoints.library.scan",
+    "hugchat_tui.models_command",
+    "hugchat_tui.models_pull",
     "sft",
 ]
 

@@ -67,6 +67,7 @@ def _run(command: list[str], home: Path) -> subprocess.CompletedProcess[str]:
 def test_the_wheel_carries_themes_templates_and_styles(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert "engine/chat_templates/hugchat.jinja" in names
+    assert "engine/checkpoints/hub_queries/catalogue.toml" in names
     assert "hugchat_tui/chat/screen.tcss" in names
     assert sum(name.startswith("hugchat_tui/themes/") and name.endswith(".toml") for name in names) >= 6
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)

@@ -19,6 +19,7 @@ from engine.checkpoints.downloads.requests import Remote, trouble_of
 from engine.checkpoints.downloads.transfer import Patience, StoppedError, Transfer
 from engine.checkpoints.hub_cache import HubReference
 from engine.checkpoints.hub_errors import FetchFailedError
+from engine.checkpoints.hub_queries.accounts import check_token
 
 if TYPE_CHECKING:
     from engine.checkpoints.downloads.run import Reporter
@@ -35,6 +36,7 @@ def download(job: Job, request: Request, reporter: Reporter, stop: threading.Eve
     A plan that was made before is kept, so that what was begun is finished. Raises FetchFailedError, StoppedError and
     the client's errors.
     """
+    check_token()
     plan = request.plan
     if plan is None:
         plan = _plan(request, reporter, stop)

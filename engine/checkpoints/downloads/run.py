@@ -132,6 +132,7 @@ def _end(reporter: Reporter, job: Job, request: Request, stop: threading.Event) 
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the client is imported
     from engine.checkpoints.downloads.fetching import download
     from engine.checkpoints.downloads.transfer import StoppedError
+    from engine.checkpoints.hub_queries.failures import failure_of
 
     try:
         path = download(job, request, reporter, stop)
@@ -141,7 +142,8 @@ def _end(reporter: Reporter, job: Job, request: Request, stop: threading.Event) 
         reporter.end("failed", message=error.message, hint=error.hint, reason=error.reason)
     except Exception as error:  # noqa: BLE001 - whatever ends this process is told to who asked
         sys.stderr.write(_QUERY.sub("?...", traceback.format_exc()))
-        failure = in_words(error, request.repo_id)
+        words = in_words if isinstance(error, OSError) else failure_of
+        failure = words(error, request.repo_id)
         message = _QUERY.sub("?...", failure.message)
         reporter.end("failed", message=message, hint=failure.hint, reason=failure.reason)
     else:

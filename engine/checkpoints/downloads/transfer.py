@@ -12,7 +12,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from engine.checkpoints.downloads.job import WantedFile
+from engine.checkpoints.downloads.packets import batched
 from engine.checkpoints.downloads.partial import Partial, discard, written_bytes
 from engine.checkpoints.downloads.requests import BadAnswerError, Remote, Trouble, trouble_of
 from engine.checkpoints.hub_errors import FetchFailedError
@@ -29,8 +30,6 @@ from engine.checkpoints.hub_errors import FetchFailedError
 CONNECTIONS = 4
 SEGMENT = 32 << 20
 _HASH_CHUNK = 1 << 20
-_BATCH = 512 << 10
-_READY_S = 0.0005  # a packet that takes longer was not there yet
 _SYNC_EVERY_S = 5.0
 _LOCK_EVERY_S = 0.5
 _TICK_S = 0.1
@@ -272,7 +271,7 @@ class Transfer:
             if body.from_the_start and not whole:
                 self._begin_again(file, place)
                 start, end = 0, wanted.size
-            for data in _batches(body.chunks):
+            for data in batched(body.chunks):
                 if self._ended.is_set():
                     raise StoppedError
                 if len(data) > end - start:
@@ -345,37 +344,12 @@ class _ActiveFile:
     def close(self) -> None:
         """Leave what came for another run."""
         self.hasher.join()
-        empty = not self.partial.written
+        self.progress.done = self.partial.written
         self.partial.close()
-        if empty:
+        if not self.progress.done:
             discard(self.partial.path.parent, self.progress.wanted.etag)
         self.lock.release()
         self.closed = True
-
-
-def _batches(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Packets put together as long as the next one lies ready: each write hands the interpreter to another thread.
-
-    Whatever had to be waited for is given on at once, so that a kill loses next to nothing.
-    """
-    batch: list[bytes] = []
-    size = 0
-    packets = iter(chunks)
-    try:
-        asked = time.monotonic()
-        while (packet := next(packets, None)) is not None:
-            batch.append(packet)
-            size += len(packet)
-            if size >= _BATCH or time.monotonic() - asked > _READY_S:
-                yield b"".join(batch)
-                batch, size = [], 0
-            asked = time.monotonic()
-    except Exception:  # the connection broke: what it brought counts
-        if batch:
-            yield b"".join(batch)
-        raise
-    if batch:
-        yield b"".join(batch)
 
 
 def _close(files: Iterable[_ActiveFile]) -> None:

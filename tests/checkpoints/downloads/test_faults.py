@@ -87,10 +87,12 @@ async def test_a_refused_signature_is_asked_for_anew(hub: HubServer, tmp_path: P
     """The store's addresses are signed for an hour or so; a long download outlives them."""
     weights = _publish(hub, tmp_path)
 
+    once = iter([True])
+
     def run_out(request: Request) -> None:
-        if request.sent >= 2 * MIB:
+        both_know_the_address = sum(each.sent >= MIB for each in list(hub.requests)) == 2
+        if request.sent >= 2 * MIB and both_know_the_address and next(once, False):
             hub.status, hub.status_match, hub.status_times = 403, "/storage/", 1
-            hub.before_chunk = lambda request: None
             raise ConnectionAbortedError
 
     hub.before_chunk = run_out
@@ -178,6 +180,17 @@ async def test_a_token_is_in_no_file_whatever_happens(
     assert contents
     assert not [content for content in contents if b"hf_secret" in content]
     assert {request.token for request in hub.requests if request.path.startswith("/storage/")} == {None}
+
+
+async def test_a_token_that_fits_into_no_header_is_refused_and_not_quoted(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's own error quotes it."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret\x01more")
+    with pytest.raises(DownloadError) as caught:
+        await _download(tmp_path, Watcher())
+    assert (caught.value.reason, "hf_secret" in str(caught.value)) == ("token", False)
+    assert not [path for path in _files(tmp_path) if b"hf_secret" in path.read_bytes()]
 
 
 @pytest.mark.parametrize("name", ["../../escape.gguf", "/etc/escape.gguf"])
