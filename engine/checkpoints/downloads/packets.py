@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 
-_BATCH = 512 << 10
+_BATCH = 128 << 10
 _READY_S = 0.0005  # a packet that takes longer was not there yet
 
 

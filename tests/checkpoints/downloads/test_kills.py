@@ -55,6 +55,7 @@ async def test_twenty_kills_cost_less_than_two_percent_and_leave_no_orphan(
     counting = threading.Lock()
     pace = threading.Event()
     sent = killed = 0
+    born: dict[int, int] = {}  # how many were killed when a request came
 
     def kill_at_the_mark(request: Request) -> None:
         nonlocal sent, killed
@@ -62,6 +63,8 @@ async def test_twenty_kills_cost_less_than_two_percent_and_leave_no_orphan(
             return
         pace.wait(_PACE_S)
         with counting:
+            if born.setdefault(id(request), killed) < killed:
+                raise ConnectionAbortedError  # whoever asked is dead: what is sent now, nobody fetches
             sent += _PACKET
             if marks and sent >= marks[-1] and downloads.active and downloads.active[0].pid:
                 marks.pop()
