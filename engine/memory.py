@@ -147,9 +147,13 @@ def load_estimate(checkpoint: Checkpoint, base: Checkpoint | None, dtype: str, o
     return with_overhead(weights)
 
 
+def number_width(dtype: str, on_gpu: bool) -> int:
+    """Bytes of one number of a model loaded as `dtype`; "auto" as engine.worker.devices decides it."""
+    return _WIDTHS.get(dtype) or (2 if on_gpu or cpu_has_bf16() else 4)
+
+
 def _weights(checkpoint: Checkpoint, dtype: str, on_gpu: bool) -> int:
-    # "auto" as engine.worker.devices decides it.
-    width = _WIDTHS.get(dtype) or (2 if on_gpu or cpu_has_bf16() else 4)
+    width = number_width(dtype, on_gpu)
     if checkpoint.kind == "gguf" and not on_gpu:
         width = max(width, 4)  # its blocks are unpacked to float32 first
     if checkpoint.parameters:

@@ -11,7 +11,7 @@ from engine.checkpoints.hub_cache import parse_hub_reference
 from engine.checkpoints.model import Checkpoint
 
 Locate = Callable[[str], Checkpoint | None]
-"""A checkpoint on this machine by the name an adapter's config gives its base; None when it is not here."""
+"""A checkpoint on this machine by the name or path an adapter's config gives its base; None when it is not here."""
 
 
 def with_base(adapter: Checkpoint, locate: Locate) -> Checkpoint:
@@ -21,7 +21,7 @@ def with_base(adapter: Checkpoint, locate: Locate) -> Checkpoint:
     """
     if adapter.kind != "adapter" or adapter.problem is not None:
         return adapter
-    base = _at_path(adapter.base_name) or locate(adapter.base_name)
+    base = locate(adapter.base_name) or _at_path(adapter.base_name)
     if base is None:
         return replace(adapter, problem=_missing(adapter.base_name))
     found = replace(
@@ -29,7 +29,9 @@ def with_base(adapter: Checkpoint, locate: Locate) -> Checkpoint:
         base=base.path,
         family=base.family,
         context_length=base.context_length,
+        kv_bytes_per_token=base.kv_bytes_per_token,
         has_chat_template=adapter.has_chat_template or base.has_chat_template,
+        template_source=adapter.template_source or ("base" if base.has_chat_template else ""),
     )
     if base.kind == "adapter":
         return replace(

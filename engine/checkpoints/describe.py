@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from engine.checkpoints.card import CARD, read_card
+from engine.checkpoints.chat_template_files import template_source
+from engine.checkpoints.config_facts import CEILING, context_length, count, gguf_kv_bytes_per_token, kv_bytes_per_token
 from engine.checkpoints.gguf_header import GgufHeader, read_gguf_header
-from engine.checkpoints.model import Checkpoint, Kind, Source
-from engine.checkpoints.native import architecture_problem
-from engine.checkpoints.reading import UnreadableError, read_json_object, reason
+from engine.checkpoints.model import Checkpoint, Fault, Source
+from engine.checkpoints.native import architecture_problem, foreign_classes
+from engine.checkpoints.provenance import PROVENANCE, read_provenance
+from engine.checkpoints.reading import MissingError, UnreadableError, read_json_object, reason
 from engine.checkpoints.weights import Weights, find_weights, measure_weights
 
-_CONTEXT_KEYS = (
-    "max_position_embeddings",
-    "n_positions",
-    "n_ctx",
-    "seq_length",
-    "max_sequence_length",
-    "max_seq_len",
-)
-_TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -45,50 +41,37 @@ GGUF_FILE_TYPES = {
 }
 # fmt: on
 _SHOWN = 80  # characters of a text from outside that a problem quotes
-_CEILING = 2**40  # a count from outside above this is taken as unknown
+_TARGETS = 64  # modules of an adapter that are named
+_CARD_LOOKED_AT = 16 * 1024  # bytes of a model card in which its licence is looked for
+_UNPACKED = ("F64", "F32", "F16", "BF16")
 
 
 class _ProblemFoundError(Exception):
     """Why the checkpoint cannot be loaded and what to do. Never leaves this module."""
 
+    def __init__(self, message: str, fault: Fault = "") -> None:
+        super().__init__(message)
+        self.fault = fault
 
-@dataclass(slots=True)
+
 class _Draft:
     """A Checkpoint being filled in: a problem that is found late keeps what was learnt before it."""
 
-    name: str
-    path: Path
-    source: Source
-    kind: Kind = "model"
-    family: str = ""
-    dtype: str = ""
-    parameters: int = 0
-    size_bytes: int = 0
-    context_length: int = 0
-    has_chat_template: bool = False
-    base_name: str = ""
-    problem: str | None = None
+    def __init__(self, name: str, path: Path, source: Source) -> None:
+        self.known = Checkpoint(name=name, path=path, kind="model", source=source)
 
-    def finished(self) -> Checkpoint:
-        return Checkpoint(
-            name=self.name,
-            path=self.path,
-            kind=self.kind,
-            source=self.source,
-            family=self.family,
-            dtype=self.dtype,
-            parameters=self.parameters,
-            size_bytes=self.size_bytes,
-            context_length=self.context_length,
-            has_chat_template=self.has_chat_template,
-            base_name=self.base_name,
-            problem=self.problem,
-        )
+    @property
+    def path(self) -> Path:
+        return self.known.path
+
+    def learn(self, **facts: Any) -> None:
+        """facts: fields of Checkpoint."""
+        self.known = replace(self.known, **facts)
 
     def take(self, weights: Weights) -> None:
-        self.size_bytes = weights.size_bytes
-        self.parameters = weights.parameters
-        self.dtype = weights.dtype or self.dtype
+        self.learn(
+            size_bytes=weights.size_bytes, parameters=weights.parameters, dtype=weights.dtype or self.known.dtype
+        )
 
 
 def describe(path: Path, name: str | None = None, source: Source = "folder") -> Checkpoint:
@@ -107,23 +90,29 @@ def describe(path: Path, name: str | None = None, source: Source = "folder") -> 
         elif path.suffix.lower() == ".gguf":
             _describe_gguf(draft)
         elif path.exists():
-            raise _ProblemFoundError("It is neither a folder nor a GGUF file.")
+            raise _ProblemFoundError("It is neither a folder nor a GGUF file.", "foreign")
         else:
-            raise _ProblemFoundError("There is nothing at this path.")
+            raise _ProblemFoundError("There is nothing at this path.", "incomplete")
     except _ProblemFoundError as problem:
-        draft.problem = str(problem)
+        draft.learn(problem=str(problem), fault=problem.fault)
     except UnreadableError as error:
-        draft.problem = f"{error}. Fetch or copy it again."
+        fault = "incomplete" if isinstance(error, MissingError) else "damaged"
+        draft.learn(problem=f"{error}. Fetch or copy it again.", fault=fault)
     except UnicodeEncodeError:
-        draft.problem = "Its path is not valid UTF-8. Rename the folder or file."
+        draft.learn(problem="Its path is not valid UTF-8. Rename the folder or file.", fault="damaged")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        draft.problem = f"It cannot be read: {reason(error)}."
-    return draft.finished()
+        draft.learn(problem=f"It cannot be read: {reason(error)}.", fault="damaged")
+    return draft.known
 
 
 def _describe_directory(draft: _Draft) -> None:
     path = draft.path
     names = {entry.name for entry in path.iterdir()}
+    if CARD in names:
+        draft.learn(licence=read_card(path, _CARD_LOOKED_AT)[0].licence)
+    if PROVENANCE in names:
+        made, origins = read_provenance(path)
+        draft.learn(made_by=made, made_from=origins)
     if "adapter_config.json" in names:
         _describe_adapter(draft)
         return
@@ -131,60 +120,102 @@ def _describe_directory(draft: _Draft) -> None:
     if config is None:
         _describe_without_config(draft, names)
         return
-    draft.family = _text(config.get("model_type"))
-    draft.context_length = context_length(config)
-    draft.dtype = _text(config.get("dtype")) or _text(config.get("torch_dtype"))
-    problem = architecture_problem(config)
-    draft.has_chat_template = has_chat_template(path)
     quantization = config.get("quantization_config")
     packed = _text(quantization.get("quant_method")) if isinstance(quantization, dict) else ""
-    files = find_weights(path)
-    draft.take(measure_weights(files, packed))
+    draft.learn(
+        family=_text(config.get("model_type")),
+        context_length=context_length(config),
+        dtype=_text(config.get("dtype")) or _text(config.get("torch_dtype")),
+        licence=draft.known.licence or _text(config.get("license")),
+        quantization=_quantization(quantization),
+        kv_bytes_per_token=kv_bytes_per_token(config),
+        remote_code=bool(foreign_classes(config)),
+    )
+    problem = architecture_problem(config)
+    template = template_source(path)
+    draft.learn(template_source=template, has_chat_template=bool(template))
+    draft.take(measure_weights(find_weights(path), packed))
     if problem is not None:
         raise _ProblemFoundError(problem)
     if not names.intersection(_TOKENIZER_FILES):
         raise _ProblemFoundError(
-            "It holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json). Fetch or copy its tokenizer files."
+            "It holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json). Fetch or copy its tokenizer files.",
+            "incomplete",
         )
 
 
 def _describe_without_config(draft: _Draft, names: set[str]) -> None:
     ggufs = sorted(name for name in names if name.lower().endswith(".gguf"))
     if len(ggufs) == 1:
-        draft.path = draft.path / ggufs[0]
+        draft.learn(path=draft.path / ggufs[0])
         _describe_gguf(draft)
     elif ggufs:
         shown = ", ".join(name[:_SHOWN] for name in ggufs[:4])
-        raise _ProblemFoundError(f"It holds {len(ggufs)} GGUF files ({shown}). Name one of them.")
+        raise _ProblemFoundError(f"It holds {len(ggufs)} GGUF files ({shown}). Name one of them.", "foreign")
     elif draft.path.name.startswith("models--"):
         raise _ProblemFoundError(
             "It is a repository of the Hugging Face cache. Name it by its id: "
-            f"{draft.path.name.removeprefix('models--').replace('--', '/', 1)[:_SHOWN]}"
+            f"{draft.path.name.removeprefix('models--').replace('--', '/', 1)[:_SHOWN]}",
+            "foreign",
         )
     else:
         raise _ProblemFoundError(
             "It holds no config.json and no GGUF file: no language model in transformers' format, or a "
-            "download that did not finish."
+            "download that did not finish.",
+            "foreign",
         )
 
 
 def _describe_adapter(draft: _Draft) -> None:
-    draft.kind = "adapter"
+    draft.learn(kind="adapter")
     config = read_json_object(draft.path / "adapter_config.json") or {}
-    draft.family = _text(config.get("peft_type")).lower()
-    draft.base_name = _text(config.get("base_model_name_or_path"), shown=4096)
-    draft.has_chat_template = has_chat_template(draft.path)
+    template = template_source(draft.path)
+    draft.learn(
+        family=_text(config.get("peft_type")).lower(),
+        base_name=_text(config.get("base_model_name_or_path"), shown=4096),
+        template_source=template,
+        has_chat_template=bool(template),
+        adapter_method=_adapter_method(config),
+        adapter_rank=count(config.get("r")),
+        adapter_alpha=_number(config.get("lora_alpha")),
+        adapter_targets=_targets(config.get("target_modules")),
+    )
     draft.take(measure_weights(find_weights(draft.path, stem="adapter_model"), ""))
-    if not draft.base_name:
+    if not draft.known.base_name:
         raise _ProblemFoundError(
             "Its adapter_config.json names no base model. Add base_model_name_or_path with the id or folder "
-            "it was trained on."
+            "it was trained on.",
+            "damaged",
         )
 
 
+def _adapter_method(config: Mapping[str, object]) -> str:
+    """PEFT's name of the method; of LoRA the variant, which config.json only sets a switch for."""
+    method = _text(config.get("peft_type")).lower()
+    if method == "lora":
+        return next((name for name in ("dora", "rslora") if config.get(f"use_{name}") is True), method)
+    return method
+
+
+def _targets(value: object) -> tuple[str, ...]:
+    """The modules that an adapter changes: a list of names, or one pattern."""
+    if isinstance(value, list):
+        return tuple(_text(name) for name in value[:_TARGETS] if isinstance(name, str))
+    return (_text(value),) if isinstance(value, str) else ()
+
+
+def _quantization(value: object) -> str:
+    """ "gptq 4-bit" from config.json's quantization_config."""
+    if not isinstance(value, dict):
+        return ""
+    method = _text(value.get("quant_method"))
+    halves = {4: value.get("load_in_4bit") is True, 8: value.get("load_in_8bit") is True}
+    bits = count(value.get("bits")) or next((width for width, chosen in halves.items() if chosen), 0)
+    return f"{method} {bits}-bit".strip() if bits else method
+
+
 def _describe_gguf(draft: _Draft) -> None:
-    draft.kind = "gguf"
-    draft.size_bytes = draft.path.stat().st_size
+    draft.learn(kind="gguf", size_bytes=draft.path.stat().st_size)
     split = _SPLIT_GGUF.search(draft.path.name)
     if split is not None and int(split[2]) > 1:
         raise _ProblemFoundError(
@@ -193,13 +224,21 @@ def _describe_gguf(draft: _Draft) -> None:
         )
     header = read_gguf_header(draft.path)
     family = _text(header.metadata.get("general.architecture"))
-    draft.family = family
-    draft.context_length = _count(header.metadata.get(f"{family}.context_length"))
-    draft.parameters = sum(tensor.elements for tensor in header.tensors)
-    draft.has_chat_template = bool(header.metadata.get("tokenizer.chat_template"))
-    draft.dtype = _gguf_dtype(header)
+    dtype = _gguf_dtype(header)
+    template = "GGUF" if header.metadata.get("tokenizer.chat_template") else ""
+    draft.learn(
+        family=family,
+        context_length=count(header.metadata.get(f"{family}.context_length")),
+        parameters=sum(tensor.elements for tensor in header.tensors),
+        template_source=template,
+        has_chat_template=bool(template),
+        dtype=dtype,
+        quantization="" if dtype in _UNPACKED else dtype,
+        licence=_text(header.metadata.get("general.license")) or draft.known.licence,
+        kv_bytes_per_token=gguf_kv_bytes_per_token(header.metadata, family),
+    )
     if not family or not header.tensors:
-        raise _ProblemFoundError("It names no architecture or holds no tensors, so it is no model.")
+        raise _ProblemFoundError("It names no architecture or holds no tensors, so it is no model.", "foreign")
     if "tokenizer.ggml.model" not in header.metadata:
         raise _ProblemFoundError("It holds no tokenizer: part of another model, not a language model of its own.")
 
@@ -214,30 +253,10 @@ def _gguf_dtype(header: GgufHeader) -> str:
     return max(elements, key=elements.__getitem__, default="")
 
 
-def context_length(config: Mapping[str, object]) -> int:
-    """Tokens the model was built for, from a parsed config.json; 0 when it does not say."""
-    for key in _CONTEXT_KEYS:
-        if length := _count(config.get(key)):
-            return length
-    for key in _TEXT_CONFIGS:
-        inner = config.get(key)
-        if isinstance(inner, dict) and (length := context_length({k: inner.get(k) for k in _CONTEXT_KEYS})):
-            return length
-    return 0
-
-
-def has_chat_template(directory: Path) -> bool:
-    """Whether there is a chat_template.jinja, a chat_template.json or one in tokenizer_config.json."""
-    if any((directory / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
-        return True
-    tokenizer = read_json_object(directory / "tokenizer_config.json")
-    return tokenizer is not None and bool(tokenizer.get("chat_template"))
-
-
 def _text(value: object, shown: int = _SHOWN) -> str:
     return value[:shown] if isinstance(value, str) else ""
 
 
-def _count(value: object) -> int:
-    whole = isinstance(value, int) and not isinstance(value, bool) and 0 < value < _CEILING
-    return int(value) if whole and isinstance(value, int) else 0
+def _number(value: object) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < CEILING  # not NaN either
+    return float(value) if number and isinstance(value, int | float) else 0.0

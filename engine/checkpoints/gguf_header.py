@@ -17,6 +17,7 @@ MAX_ARRAY_STRINGS = 8_000_000  # of all arrays together; a vocabulary with its m
 MAX_TEXT = 64 * MIB  # of all strings that are kept
 MAX_DIMENSIONS = 8
 MAX_ARRAY_DEPTH = 4
+SHORT_ARRAY = 1024  # numbers that are kept in any case: one a layer, not one a token
 
 # The metadata value types, by the format's numbers; 8 is a string and 9 an array.
 _SCALARS = {
@@ -87,7 +88,9 @@ class GgufTensor:
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """metadata: scalars and strings, and arrays where they were asked for. size_bytes: of the whole file."""
+    """metadata: scalars, strings and short arrays of numbers; other arrays where they were asked for. size_bytes: of
+    the whole file.
+    """
 
     metadata: dict[str, Value]
     tensors: tuple[GgufTensor, ...]
@@ -97,7 +100,7 @@ class GgufHeader:
 def read_gguf_header(path: Path, *, keep_arrays: bool = False) -> GgufHeader:
     """Read the header of a GGUF file.
 
-    keep_arrays: arrays (the vocabulary, its merges) come back as lists instead of being skipped. Raises
+    keep_arrays: long arrays (the vocabulary, its merges) come back as lists instead of being skipped. Raises
     UnreadableError for whatever is wrong with the file, also when its tensors reach past its end.
     """
     try:
@@ -170,13 +173,20 @@ class _Reader:
         self.position = 0
 
     def skip_strings(self, count: int) -> None:
+        # A vocabulary and its merges are half a million strings, so the loop has its variables at hand.
         length_of = _SCALARS[10].unpack_from
+        buffer, position, end = self.buffer, self.position, len(self.buffer)
         for _ in range(count):
-            if len(self.buffer) - self.position < 8:
+            if end - position < 8:
+                self.position = position
                 self.need(8)
-            (length,) = length_of(self.buffer, self.position)
-            self.position += 8
-            self.skip(length)
+                buffer, position, end = self.buffer, self.position, len(self.buffer)
+            position += 8 + length_of(buffer, position)[0]
+            if position > end:
+                self.position = end
+                self.skip(position - end)
+                buffer, position, end = self.buffer, self.position, len(self.buffer)
+        self.position = position
 
     def array(self, depth: int) -> list[Value]:
         if depth > MAX_ARRAY_DEPTH:
@@ -187,7 +197,7 @@ class _Reader:
         if layout is not None:
             if count * layout.size > self.size:
                 raise self.fail(f"an array claims {count:,} elements")
-            if not self.keep_arrays:
+            if not self.keep_arrays and count > SHORT_ARRAY:
                 self.skip(count * layout.size)
                 return []
             self.need(count * layout.size)
@@ -232,7 +242,7 @@ class _Reader:
         for _ in range(entry_count):
             key = self.string()
             value = self.value()
-            if self.keep_arrays or not isinstance(value, list):
+            if self.keep_arrays or value or not isinstance(value, list):
                 metadata[key] = value
         described = [self.tensor() for _ in range(tensor_count)]
         alignment = metadata.get("general.alignment", 32)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.checkpoints.reading import is_folder
+from engine.checkpoints.reading import UnreadableError, is_folder, modified, open_regular
 
 MAIN = "main"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_PREFIX = "models--"
+MODELS_PREFIX = "models--"
 # huggingface_hub's rule for ids: at most one slash, 96 characters, no "--" and no ".." inside.
 _PART = r"[A-Za-z0-9_](?:[\w.-]*[A-Za-z0-9_])?"
 _REFERENCE = re.compile(rf"({_PART}(?:/{_PART})?)(?:/([^/@]+\.gguf))?(?:@([\w./-]+))?", re.ASCII | re.IGNORECASE)
@@ -33,11 +33,15 @@ class HubReference:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One revision of one repository in the cache. name: its id, with @revision unless it is main."""
+    """One revision of one repository in the cache. name: its id, with @revision unless it is main.
+
+    refs: what points to it, main first; without any it is detached, left behind by a newer one.
+    """
 
     name: str
     path: Path
     commit: str
+    refs: tuple[str, ...] = ()
 
 
 def parse_hub_reference(text: str) -> HubReference | None:
@@ -52,26 +56,32 @@ def parse_hub_reference(text: str) -> HubReference | None:
 
 
 def repository_dir(cache: Path, repo_id: str) -> Path:
-    return cache / (_PREFIX + repo_id.replace("/", "--"))
+    return cache / (MODELS_PREFIX + repo_id.replace("/", "--"))
+
+
+def repository_id(repository: Path) -> str:
+    """The id of a repository, from the name of its directory: "org/name"."""
+    return repository.name.partition("--")[2].replace("--", "/")
 
 
 def all_snapshots(cache: Path) -> Iterator[Snapshot]:
     """Every revision that a ref names, main first; of a repository without refs, its newest snapshot."""
     for repository in sorted(_children(cache)):
-        if repository.name.startswith(_PREFIX):
-            repo_id = repository.name.removeprefix(_PREFIX).replace("--", "/")
-            yield from _snapshots(repository, repo_id)
+        if repository.name.startswith(MODELS_PREFIX):
+            plain = repository_id(repository)
+            for snapshot in repository_snapshots(repository):
+                if snapshot.refs or snapshot.name == plain:
+                    yield snapshot
 
 
 def find_snapshot(cache: Path, reference: HubReference) -> Snapshot | None:
     """The snapshot of a revision (a branch, a tag or a commit), None when it is not in the cache."""
-    repository = repository_dir(cache, reference.repo_id)
-    for snapshot in _snapshots(repository, reference.repo_id):
-        if snapshot.name == _name(reference.repo_id, reference.revision):
+    wanted = _name(reference.repo_id, reference.revision)
+    for snapshot in repository_snapshots(repository_dir(cache, reference.repo_id)):
+        if wanted in (snapshot.name, *(_name(reference.repo_id, ref) for ref in snapshot.refs)):
             return snapshot
-    path = repository / "snapshots" / reference.revision
-    if _COMMIT.fullmatch(reference.revision) and is_folder(path):
-        return Snapshot(_name(reference.repo_id, reference.revision), path, reference.revision)
+        if snapshot.commit == reference.revision:
+            return replace(snapshot, name=wanted)
     return None
 
 
@@ -79,18 +89,24 @@ def _name(repo_id: str, revision: str) -> str:
     return repo_id if revision == MAIN else f"{repo_id}@{revision}"
 
 
-def _snapshots(repository: Path, repo_id: str) -> Iterator[Snapshot]:
-    seen: set[str] = set()
+def repository_snapshots(repository: Path) -> list[Snapshot]:
+    """All revisions in a repository's directory: those that refs name, main first, then detached ones from the newest.
+
+    Where no ref names any, the newest has the plain name.
+    """
+    repo_id = repository_id(repository)
+    refs: dict[str, list[str]] = {}
     for ref, commit in _refs(repository / "refs"):
-        path = repository / "snapshots" / commit
-        if commit not in seen and is_folder(path):
-            seen.add(commit)
-            yield Snapshot(_name(repo_id, ref), path, commit)
-    if not seen:
-        detached = [path for path in _children(repository / "snapshots") if _COMMIT.fullmatch(path.name)]
-        if detached:
-            newest = max(detached, key=lambda path: path.lstat().st_mtime)
-            yield Snapshot(repo_id, newest, newest.name)
+        refs.setdefault(commit, []).append(ref)
+    paths = {path.name: path for path in _children(repository / "snapshots") if _COMMIT.fullmatch(path.name)}
+    found = [
+        Snapshot(_name(repo_id, names[0]), paths.pop(commit), commit, tuple(names))
+        for commit, names in refs.items()
+        if commit in paths
+    ]
+    for path in sorted(paths.values(), key=lambda path: (-modified(path), path.name)):
+        found.append(Snapshot(f"{repo_id}@{path.name}" if found else repo_id, path, path.name))
+    return found
 
 
 def _refs(directory: Path) -> list[tuple[str, str]]:
@@ -100,9 +116,9 @@ def _refs(directory: Path) -> list[tuple[str, str]]:
         for file in files:
             path = Path(folder, file)
             try:
-                with path.open("rb") as opened:
+                with open_regular(path) as opened:
                     commit = opened.read(64).decode("ascii", "replace").strip()
-            except OSError:
+            except (OSError, UnreadableError):
                 continue  # an unreadable ref names no revision; its snapshot is found as a detached one
             if _COMMIT.fullmatch(commit):
                 found.append((path.relative_to(directory).as_posix(), commit))
@@ -110,7 +126,7 @@ def _refs(directory: Path) -> list[tuple[str, str]]:
 
 
 def _children(directory: Path) -> list[Path]:
-    """Subfolders; none of a folder that is not there or cannot be read."""
+    """Subfolders in the order of the disk; none of a folder that is not there or cannot be read."""
     try:
         return [path for path in directory.iterdir() if is_folder(path)]
     except OSError:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal["model", "adapter", "gguf"]
-Source = Literal["starter", "cache", "folder", "run"]
+Source = Literal["starter", "cache", "folder", "run", "made"]
+Fault = Literal["", "incomplete", "damaged", "foreign"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,15 @@ class Checkpoint:
     or adapter directory, or GGUF file. base: where an adapter's base lies, None when it is not here
     (base_name still says which it is). size_bytes: of the weights on disk. parameters and context_length: 0
     when unknown. problem: why it cannot be loaded, in words, with what to do; None when it can.
+
+    licence: as its card or GGUF header names it ("apache-2.0"). quantization: of packed weights, "gptq 4-bit" or
+    "Q4_K_M". remote_code: it asks for code of its own repository, which is never run. template_source: where the
+    chat template lies: a file's name, "GGUF", "base" for an adapter that uses its base's, "" without one.
+    adapter_*: of an adapter alone; rank and alpha 0 when unknown, method "lora", "rslora", "dora" or what PEFT calls
+    it. kv_bytes_per_token: of a 16-bit KV cache while every layer still sees every token; 0 when unknown.
+    fault: which sort of problem: files are missing ("incomplete"), cut off or unreadable ("damaged"), it is no language
+    model at all ("foreign"); "" for one that is whole, loadable or not.
+    made_by: "merge" or "convert" when this program made it, out of the checkpoints that made_from names.
     """
 
     name: str
@@ -34,6 +44,18 @@ class Checkpoint:
     base_name: str = ""
     revision: str = ""
     problem: str | None = None
+    fault: Fault = ""
+    licence: str = ""
+    quantization: str = ""
+    remote_code: bool = False
+    template_source: str = ""
+    adapter_rank: int = 0
+    adapter_alpha: float = 0.0
+    adapter_targets: tuple[str, ...] = ()
+    adapter_method: str = ""
+    kv_bytes_per_token: int = 0
+    made_by: str = ""
+    made_from: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

@@ -52,10 +52,10 @@ def architecture_problem(config: Mapping[str, object]) -> str | None:
             "Choose a checkpoint saved by transformers."
         )
     native = native_classes().get(kind)
-    own = _classes_of_its_own(config)
-    if native is None and own:
+    foreign = foreign_classes(config)
+    if native is None and foreign:
         return (
-            f"It needs code from its own repository ({own[0]}), and code from a checkpoint is never run "
+            f"It needs code from its own repository ({foreign[0]}), and code from a checkpoint is never run "
             "here. Look for the same model in transformers' own format, often published with -hf in its name."
         )
     if native is None:
@@ -63,7 +63,6 @@ def architecture_problem(config: Mapping[str, object]) -> str | None:
             f"transformers {version('transformers')} knows no text-generating model of the type "
             f'"{kind[:_SHOWN]}". Choose another checkpoint.'
         )
-    foreign = [name for name in own if name.rpartition(".")[2] not in native]
     if foreign:
         return (
             f'It says model_type "{kind[:_SHOWN]}" but means a class of its own repository ({foreign[0]}): '
@@ -76,6 +75,13 @@ def architecture_problem(config: Mapping[str, object]) -> str | None:
     if names and all(_NO_GENERATOR.search(name) for name in names):
         return f"It was trained as {names[0][:_SHOWN]}, which does not generate text. Choose a causal language model."
     return None
+
+
+def foreign_classes(config: Mapping[str, object]) -> list[str]:
+    """The model classes that a config asks its own repository for and transformers does not have."""
+    kind = config.get("model_type")
+    native = native_classes().get(kind, frozenset()) if isinstance(kind, str) else frozenset()
+    return [name for name in _classes_of_its_own(config) if name.rpartition(".")[2] not in native]
 
 
 def _classes_of_its_own(config: Mapping[str, object]) -> list[str]:

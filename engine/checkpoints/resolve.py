@@ -10,8 +10,9 @@ from pathlib import Path
 
 from engine.checkpoints.adapters import with_base
 from engine.checkpoints.describe import describe
-from engine.checkpoints.discover import find_checkpoints
+from engine.checkpoints.discover import find_checkpoints, place_at
 from engine.checkpoints.hub_cache import HubReference, find_snapshot, parse_hub_reference
+from engine.checkpoints.library.notes import aliased
 from engine.checkpoints.model import Checkpoint
 from engine.checkpoints.paths import hub_cache_dir, runs_dir
 from engine.checkpoints.runs import RUN_PREFIX, find_run_checkpoint
@@ -36,9 +37,10 @@ def resolve(
 ) -> Checkpoint:
     """The checkpoint that a reference means, with its `problem` if it cannot be loaded.
 
-    reference: "starter"; `runs/NAME` or `runs/NAME/step-N`; a folder or GGUF file; a Hub id in the cache
-    (`org/name`, `org/name@revision`, `org/name/file.gguf`); or a name that find_checkpoints gives. A folder wins
-    over a Hub id of the same spelling, as in transformers. Reads the disk: call it in a thread.
+    reference: "starter"; `runs/NAME` or `runs/NAME/step-N`; a name that the person gave (library.notes); a folder or
+    GGUF file; a Hub id in the cache (`org/name`, `org/name@revision`, `org/name/file.gguf`); or a name that
+    find_checkpoints gives. A folder wins over a Hub id of the same spelling, as in transformers. Reads the disk: call
+    it in a thread.
 
     Raises StarterNotInstalledError, NotDownloadedError, or CheckpointNotFoundError with the nearest names.
     """
@@ -72,6 +74,9 @@ def _locate(reference: str, data_dir: Path, cache: Path) -> Checkpoint | None:
         run = find_run_checkpoint(runs_dir(data_dir), reference.removeprefix(RUN_PREFIX))
         if run is not None:
             return describe(run, reference, "run")
+    named = _existing(aliased(data_dir, reference))
+    if named is not None:
+        return place_at(named, data_dir, cache).described()
     path = _existing(reference)
     if path is not None:
         return describe(path)

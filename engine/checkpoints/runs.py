@@ -19,6 +19,8 @@ def run_checkpoints(runs: Path) -> Iterator[tuple[str, Path]]:
     The final checkpoint is called `runs/NAME`, a step `runs/NAME/step-N`.
     """
     for run in sorted(_folders(runs)):
+        if run.name.startswith("."):  # a trash
+            continue
         if is_folder(run / "final"):
             yield RUN_PREFIX + run.name, run / "final"
         for step in _steps(run):

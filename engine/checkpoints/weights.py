@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.checkpoints.reading import (
     INDEX_LIMIT,
+    MissingError,
     UnreadableError,
     read_json_object,
     read_safetensors_header,
@@ -38,7 +39,8 @@ def find_weights(directory: Path, stem: str = "model") -> list[Path]:
     """The weight files that would be loaded, in the order in which transformers looks for them.
 
     stem: "model", or "adapter_model" for a PEFT adapter. Safetensors come before pickles (.bin), one file
-    before shards. Raises UnreadableError when there are none or when shards are missing.
+    before shards. Raises MissingError when there are none or when shards are missing, UnreadableError for an index
+    that makes no sense.
     """
     pickle = _PICKLE_STEMS[stem]
     for single, index in (
@@ -50,7 +52,7 @@ def find_weights(directory: Path, stem: str = "model") -> list[Path]:
         shards = _shards(directory / index)
         if shards is not None:
             return shards
-    raise UnreadableError(
+    raise MissingError(
         f"It holds no weights ({stem}.safetensors or {pickle}.bin): the download did not finish, or it was "
         "published in another format"
     )
@@ -70,7 +72,7 @@ def _shards(index: Path) -> list[Path] | None:
     missing = [shard.name for shard in shards if not shard.is_file()]
     if missing:
         shown = ", ".join(name[:80] for name in missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise UnreadableError(f"{len(missing)} of {len(shards)} weight files are missing ({shown})")
+        raise MissingError(f"{len(missing)} of {len(shards)} weight files are missing ({shown})")
     return shards
 
 

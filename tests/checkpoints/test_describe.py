@@ -18,7 +18,7 @@ from engine.checkpoints.describe import GGUF_FILE_TYPES, describe
 from engine.checkpoints.gguf_header import TENSOR_TYPES, read_gguf_header
 from engine.checkpoints.native import native_classes
 from engine.checkpoints.reading import SAFETENSORS_HEADER_LIMIT, UnreadableError
-from tests.checkpoints.builders import LLAMA, PARAMETERS, make_gguf, make_model, safetensors_bytes
+from tests.checkpoints.builders import LLAMA, PARAMETERS, make_adapter, make_gguf, make_model, safetensors_bytes
 
 
 def test_a_model_directory_is_described_from_config_and_headers(tmp_path: Path) -> None:
@@ -89,17 +89,125 @@ def test_packed_weights_are_named_by_their_method_and_not_counted_as_parameters(
     assert (found.dtype, found.parameters, found.problem) == ("gptq", 0, None)
 
 
+@pytest.mark.parametrize(
+    ("quantization", "words"),
+    [
+        ({"quant_method": "gptq", "bits": 4}, "gptq 4-bit"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "bitsandbytes 8-bit"),
+        ({"quant_method": "fp8"}, "fp8"),
+        ({"bits": "4", "quant_method": ["x"]}, ""),
+        ("gptq", ""),
+    ],
+)
+def test_the_quantization_is_named_with_its_bits(tmp_path: Path, quantization: object, words: str) -> None:
+    found = describe(make_model(tmp_path / "m", {**LLAMA, "quantization_config": quantization}))
+    assert (found.quantization, found.problem) == (words, None)
+
+
+def test_the_licence_is_the_cards_and_else_the_configs(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "m", {**LLAMA, "license": "mit"})
+    assert describe(model).licence == "mit"
+    (model / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    assert describe(model).licence == "apache-2.0"
+    gguf = make_gguf(tmp_path / "g" / "only.gguf")
+    (gguf.parent / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    assert describe(gguf.parent).licence == "apache-2.0"
+
+
+@pytest.mark.parametrize(
+    ("files", "source"),
+    [
+        ({}, ""),
+        ({"tokenizer_config.json": '{"chat_template": "x"}'}, "tokenizer_config.json"),
+        ({"tokenizer_config.json": '{"a": Infinity, "chat_template": "x"}'}, "tokenizer_config.json"),
+        ({"tokenizer_config.json": '{"chat_template": ""}'}, ""),
+        ({"tokenizer_config.json": '{"chat_template": "x"}', "chat_template.jinja": "y"}, "chat_template.jinja"),
+    ],
+)
+def test_the_chat_templates_file_is_named(tmp_path: Path, files: dict[str, str], source: str) -> None:
+    model = make_model(tmp_path / "m")
+    for name, content in files.items():
+        (model / name).write_text(content)
+    found = describe(model)
+    assert (found.template_source, found.has_chat_template, found.problem) == (source, bool(source), None)
+
+
+@pytest.mark.parametrize(
+    ("config", "method"),
+    [
+        ({"peft_type": "LORA"}, "lora"),
+        ({"peft_type": "LORA", "use_dora": True, "use_rslora": True}, "dora"),
+        ({"peft_type": "LORA", "use_rslora": True}, "rslora"),
+        ({"peft_type": "IA3", "use_dora": True}, "ia3"),
+        ({"peft_type": 7}, ""),
+    ],
+)
+def test_an_adapters_method_is_named_with_its_variant(tmp_path: Path, config: dict[str, object], method: str) -> None:
+    adapter = make_adapter(tmp_path / "a", "org/base")
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"target_modules": "q_.*", "r": 4}))
+    found = describe(adapter)
+    assert (found.adapter_method, found.adapter_targets, found.adapter_rank) == (method, ("q_.*",), 4)
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (lambda model: None, ""),
+        (lambda model: (model / "model.safetensors").unlink(), "incomplete"),
+        (lambda model: (model / "tokenizer.json").unlink(), "incomplete"),
+        (lambda model: (model / "model.safetensors").write_bytes(b""), "damaged"),
+        (lambda model: (model / "config.json").write_bytes(b"{"), "damaged"),
+        (lambda model: (model / "config.json").unlink(), "foreign"),
+        (lambda model: (model / "config.json").write_text('{"model_type": "invented"}'), ""),
+    ],
+)
+def test_missing_and_broken_files_are_told_from_kinds_that_cannot_be_loaded(
+    tmp_path: Path, damage: Callable[[Path], object], fault: str
+) -> None:
+    model = make_model(tmp_path / "m")
+    damage(model)
+    assert describe(model).fault == fault
+
+
+def test_looking_at_a_checkpoint_is_not_using_it(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "m")
+    (model / "README.md").write_text("---\nlicense: mit\n---\n")
+    for path in model.iterdir():
+        os.utime(path, (1_000.0, 2_000.0))  # read before it was written: most systems note the next reading
+    describe(model)
+    assert {path.stat().st_atime for path in model.iterdir()} == {1_000.0}
+
+
 def test_a_gguf_file_is_described_as_its_own_library_wrote_it(tmp_path: Path) -> None:
     path = make_gguf(tmp_path / "tiny-Q4_1.gguf")
     found = describe(path)
     assert found.problem is None
     assert (found.kind, found.family, found.dtype, found.context_length) == ("gguf", "llama", "Q4_1", 2048)
     assert (found.parameters, found.size_bytes) == (4 * 64 + 64, path.stat().st_size)
-    assert found.has_chat_template
+    assert (found.quantization, found.template_source) == ("Q4_1", "GGUF")
     assert not describe(make_gguf(tmp_path / "b.gguf", template=None)).has_chat_template
     header = read_gguf_header(path, keep_arrays=True)
     assert header.metadata["tokenizer.ggml.tokens"] == [f"token{number}" for number in range(1000)]
     assert describe(tmp_path / "b.gguf").path == tmp_path / "b.gguf"
+
+
+def test_an_unpacked_gguf_file_is_not_called_quantized(tmp_path: Path) -> None:
+    path = make_gguf(tmp_path / "x.gguf")
+    key = b"general.file_type" + struct.pack("<I", 4)
+    path.write_bytes(path.read_bytes().replace(key + struct.pack("<I", 3), key + struct.pack("<I", 1)))
+    assert (describe(path).dtype, describe(path).quantization) == ("F16", "")
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 253, 300_000])
+def test_what_follows_a_long_vocabulary_is_read(tmp_path: Path, length: int) -> None:
+    """The file is read in pieces, whose ends fall anywhere in a token or in its length."""
+    count = 3_000_000 // (length + 8)
+    vocabulary = struct.pack("<IIQ", 9, 8, count) + _string(b"x" * length) * count
+    scores = struct.pack("<IIQ", 9, 6, 4) + struct.pack("<4f", 1, 2, 3, 4)
+    after = _string(b"after") + struct.pack("<I", 8) + _string(b"here")
+    path = tmp_path / "x.gguf"
+    path.write_bytes(_gguf(entries=3, rest=_string(b"tokens") + vocabulary + _string(b"few") + scores + after))
+    assert read_gguf_header(path).metadata == {"few": [1, 2, 3, 4], "after": "here"}
 
 
 def test_a_folder_with_one_gguf_file_means_that_file(tmp_path: Path) -> None:
@@ -320,8 +428,12 @@ def test_no_damage_to_a_header_raises_anything_but_its_own_error(tmp_path: Path,
 
 
 def test_the_light_half_of_the_checkpoints_imports_nothing_heavy() -> None:
-    modules = "describe, discover, resolve, starter, hub, hub_download, paths"
-    script = f"import sys; from engine.checkpoints import {modules}; print(' '.join(sys.modules))"
+    modules = "describe, discover, resolve, starter, hub, paths, library"
+    library = "details, index, inventory, lineage, notes, scan"
+    script = (
+        f"import sys; from engine.checkpoints import {modules}; from engine.checkpoints.library import {library}; "
+        "from engine import fit; print(' '.join(sys.modules))"
+    )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"torch", "transformers", "peft", "numpy", "gguf", "huggingface_hub", "tokenizers", "textual"}
     assert not heavy & set(loaded)

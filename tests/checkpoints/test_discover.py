@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from engine.checkpoints.discover import find_checkpoints
-from engine.checkpoints.hub_cache import HubReference, parse_hub_reference
+from engine.checkpoints.hub_cache import HubReference, find_snapshot, parse_hub_reference
 from engine.checkpoints.model import Checkpoint
 from engine.checkpoints.paths import data_dir, hub_cache_dir
-from tests.checkpoints.builders import COMMIT, make_adapter, make_cached, make_gguf, make_model
+from tests.checkpoints.builders import COMMIT, LLAMA, make_adapter, make_cached, make_gguf, make_model
 
 OTHER_COMMIT = "f" * 40
 
@@ -32,6 +32,8 @@ def test_an_empty_machine_has_no_checkpoints(tmp_path: Path) -> None:
 
 def test_every_source_is_listed_with_its_name_and_kind(tmp_path: Path) -> None:
     make_model(tmp_path / "data" / "models" / "starter")
+    make_model(tmp_path / "data" / "models" / "merged")
+    make_model(tmp_path / "data" / "models" / ".making-tmp-x")
     make_model(make_cached(tmp_path / "cache", "org/model"))
     make_model(tmp_path / "mine" / "publisher" / "repo")
     make_gguf(tmp_path / "mine" / "small.gguf")
@@ -46,6 +48,7 @@ def test_every_source_is_listed_with_its_name_and_kind(tmp_path: Path) -> None:
         ("org/model", "cache"),
         ("publisher/repo", "folder"),
         ("small.gguf", "folder"),
+        ("merged", "made"),
         ("runs/first", "run"),
         ("runs/first/step-100", "run"),
         ("runs/first/step-9", "run"),
@@ -62,6 +65,7 @@ def test_each_revision_of_a_cached_repository_is_listed_once_and_main_has_the_pl
     (refs / "v1.0").write_text(COMMIT)
     (refs / "broken").write_text("../../../etc")
     (refs / "gone").write_text("e" * 40)
+    make_model(make_cached(cache, "org/model", ref="", commit="d" * 40))  # left behind by a newer revision
     make_model(make_cached(cache, "lonely", ref=""))
     found = _find(tmp_path)
     assert {name: checkpoint.revision for name, checkpoint in found.items()} == {
@@ -69,6 +73,20 @@ def test_each_revision_of_a_cached_repository_is_listed_once_and_main_has_the_pl
         "org/model": COMMIT,
         "org/model@refs/pr/1": OTHER_COMMIT,
     }
+
+
+def test_a_revision_is_found_by_each_of_its_refs_and_by_its_commit(tmp_path: Path) -> None:
+    snapshot = make_model(make_cached(tmp_path / "cache", "org/model"))
+    (tmp_path / "cache" / "models--org--model" / "refs" / "v1.0").write_text(COMMIT)
+    detached = make_model(make_cached(tmp_path / "cache", "org/model", ref="", commit=OTHER_COMMIT))
+
+    def found(revision: str) -> Path | None:
+        snapshot = find_snapshot(tmp_path / "cache", HubReference("org/model", revision))
+        return snapshot.path if snapshot is not None else None
+
+    assert found("main") == found("v1.0") == found(COMMIT) == snapshot
+    assert found(OTHER_COMMIT) == detached
+    assert found("v2.0") is None
 
 
 def test_a_download_that_did_not_finish_is_a_row_with_a_reason(tmp_path: Path) -> None:
@@ -137,7 +155,8 @@ def test_names_from_outside_are_passed_on_unchanged(tmp_path: Path) -> None:
 
 def test_adapters_get_their_base_wherever_it_lies(tmp_path: Path) -> None:
     starter = make_model(tmp_path / "data" / "models" / "starter")
-    cached = make_model(make_cached(tmp_path / "cache", "org/base"))
+    config = {**LLAMA, "num_hidden_layers": 2, "num_attention_heads": 1, "hidden_size": 8}
+    cached = make_model(make_cached(tmp_path / "cache", "org/base"), config)
     mine = tmp_path / "mine"
     own = make_model(mine / "own")
     for name, base in {"a": "org/base", "b": str(own), "c": "starter", "d": "own", "e": "gone/base"}.items():
@@ -147,6 +166,7 @@ def test_adapters_get_their_base_wherever_it_lies(tmp_path: Path) -> None:
     assert {name: found[name].base for name in "abcd"} == {"a": cached, "b": own, "c": starter, "d": own}
     assert all(found[name].problem is None for name in "abcd")
     assert (found["a"].family, found["a"].context_length, found["a"].base_name) == ("llama", 4096, "org/base")
+    assert found["a"].kv_bytes_per_token == 2 * 2 * 8 * 2
     assert found["e"].base is None
     assert "gone/base is not on this machine. Get it first: hugchat --model gone/base" in (found["e"].problem or "")
     assert "an adapter too" in (found["f"].problem or "")

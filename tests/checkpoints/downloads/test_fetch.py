@@ -60,6 +60,15 @@ async def test_fetching_again_asks_for_no_file(hub: HubServer, tmp_path: Path) -
     assert not _requested(hub, "/resolve/")
 
 
+async def test_a_file_that_was_cut_off_is_fetched_anew(hub: HubServer, tmp_path: Path) -> None:
+    """Describing it says: fetch it again. That must help."""
+    path = await _fetch(tmp_path)
+    weights = hub.repositories["org/model"].files["model.safetensors"]
+    (path / "model.safetensors").resolve().write_bytes(weights[:-9])
+    await _fetch(tmp_path)
+    assert (path / "model.safetensors").read_bytes() == weights
+
+
 async def test_a_named_gguf_file_is_fetched_alone(hub: HubServer, tmp_path: Path) -> None:
     data = make_gguf(tmp_path / "x.gguf").read_bytes()
     hub.add("org/quants", {"a.gguf": data, "b.gguf": data + b"b", "README.md": b"x"})
