@@ -55,6 +55,7 @@ _BROKEN = (
 class LoadedCheckpoint:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    tokenizer_path: Path
     adapter: str | None
     notes: tuple[str, ...]
 
@@ -86,16 +87,16 @@ def load_checkpoint(
     has_own = is_adapter and all((path / name).is_file() for name in _TOKENIZER_FILES)
     tokenizer_path = path if has_own else model_path
     progress("reading the tokenizer", 0, 0)
-    with _refusing(tokenizer_path):
+    with refusing(tokenizer_path):
         tokenizer = _load_tokenizer(tokenizer_path)
-    with _refusing(model_path):
+    with refusing(model_path):
         model, notes = _load_model(model_path, device, dtype, progress)
     if is_adapter:
         progress("merging the adapter", 0, 0)
-        with _refusing(path):
+        with refusing(path):
             model = _with_adapter(model, path)
         notes.append(f"the adapter {path.name} is merged into {model_path.name}")
-    return LoadedCheckpoint(model, tokenizer, path.name if is_adapter else None, tuple(notes))
+    return LoadedCheckpoint(model, tokenizer, tokenizer_path, path.name if is_adapter else None, tuple(notes))
 
 
 def context_length(config: PreTrainedConfig) -> int:
@@ -176,7 +177,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _refusing(path: Path) -> Iterator[None]:
+def refusing(path: Path) -> Iterator[None]:
     """What the libraries raise on broken files becomes a CheckpointRefusedError with the same words."""
     try:
         yield
