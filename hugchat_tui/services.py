@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from engine.protocol import Sampling
     from hugchat_tui.conversations.service import ConversationService
     from hugchat_tui.settings.schema import Settings
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]  # stage in words, done, total (0: unknown), in bytes
 
@@ -175,6 +178,7 @@ class Services:
                 if self._fetching.get(reference) is fetch:  # not one that was begun when this had ended
                     del self._fetching[reference]
         self._found[reference] = checkpoint
+        await asyncio.to_thread(_mark_used, checkpoint)
         return checkpoint
 
     def resident(self, reference: str) -> Resident | None:
@@ -252,6 +256,17 @@ async def _take_up_downloads() -> Downloads:
     downloads: Downloads = manager.Downloads(data_dir())
     await downloads.start()
     return downloads
+
+
+def _mark_used(checkpoint: Checkpoint) -> None:
+    """Remember it for the library's column; nobody who wants to chat need know when that fails."""
+    from engine.checkpoints.library.notes import mark_used
+    from engine.checkpoints.paths import data_dir
+
+    try:
+        mark_used(data_dir(), checkpoint.key)
+    except OSError:
+        _log.warning("when %s was used could not be written down", checkpoint.key, exc_info=True)
 
 
 def _succeeded(task: asyncio.Task[Downloads]) -> bool:

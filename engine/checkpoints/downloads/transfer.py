@@ -167,7 +167,7 @@ class Transfer:
                 continue
             waiting.remove(progress)
             blob = self.blobs / progress.wanted.etag
-            if blob.exists():  # of another revision, or another program finished it meanwhile
+            if _has_size(blob, progress.wanted.size):  # of another revision, or another program finished it
                 discard(self.blobs, progress.wanted.etag)
                 self._link(progress)
                 lock.release()
@@ -214,7 +214,8 @@ class Transfer:
         progress.state, progress.done = "done", progress.wanted.size
 
     def _is_here(self, wanted: WantedFile) -> bool:
-        return (self.snapshot / wanted.path).is_file()
+        """Whether the snapshot has it whole; one that was cut off is fetched anew."""
+        return _has_size(self.snapshot / wanted.path, wanted.size)
 
     # In threads of their own
 
@@ -356,6 +357,13 @@ def _close(files: Iterable[_ActiveFile]) -> None:
     for file in files:
         if not file.closed:
             file.close()
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
 
 
 def _digest(wanted: WantedFile) -> hashlib._Hash:
