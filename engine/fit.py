@@ -9,7 +9,6 @@ from typing import Literal
 from engine import memory
 from engine.checkpoints.describe import describe
 from engine.checkpoints.model import Checkpoint
-from engine.memory import human
 from engine.pool import RAM_SHARE, VRAM_SHARE
 
 Verdict = Literal["fits", "tight", "no", "unknown"]
@@ -92,24 +91,21 @@ def _verdict(needed: int, room: Room) -> Verdict:
     return "tight" if needed > room.free * _TIGHT else "fits"
 
 
-def fit_warnings(
+def estimates(
     checkpoints: Sequence[Checkpoint], *, device: str = "auto", dtype: str = "auto", ram_budget: int | None = None
-) -> dict[str, str]:
-    """Words by Checkpoint.key about those that need more than the pool's budget, or than is available now.
+) -> dict[str, Fit]:
+    """By Checkpoint.key, how those that can be loaded fit. The arguments are the pool's.
 
-    The arguments are the pool's. Reads the disk and may start nvidia-smi: call it in a thread. Where a GPU's memory is
-    unknown nothing is said.
+    Reads the disk and may start nvidia-smi: call it in a thread.
     """
     room = measure_room(device=device, ram_budget=ram_budget)
     if room is None:
         return {}
-    warnings = {}
-    for checkpoint in checkpoints:
-        if checkpoint.problem is None:
-            base = describe(checkpoint.base) if checkpoint.base is not None else None
-            needed = memory.load_estimate(checkpoint, base, dtype, room.on_gpu)
-            if needed > room.budget:
-                warnings[checkpoint.key] = f"needs about {human(needed)}; models may take {human(room.budget)} here"
-            elif needed > room.available:
-                warnings[checkpoint.key] = f"needs about {human(needed)}; {human(room.available)} is free now"
-    return warnings
+    by_path = {checkpoint.path: checkpoint for checkpoint in checkpoints}
+
+    def fit(checkpoint: Checkpoint) -> Fit:
+        place = checkpoint.base
+        base = (by_path.get(place) or describe(place)) if place is not None else None
+        return estimate(checkpoint, base, device=device, dtype=dtype, room=room)
+
+    return {checkpoint.key: fit(checkpoint) for checkpoint in checkpoints if checkpoint.problem is None}

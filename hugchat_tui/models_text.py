@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from hugchat_tui.common.clean import clean, clean_line
-from hugchat_tui.common.format import counted, duration, file_size, grouped, memory_size, moment, parameter_count
+from hugchat_tui.common.fits import fit_line
+from hugchat_tui.common.format import counted, duration, file_size, grouped, moment, parameter_count
 
 if TYPE_CHECKING:
     from engine.checkpoints.downloads.status import Status
@@ -103,7 +104,7 @@ def details_text(row: Row, details: Details, fit: Fit) -> str:
     facts += [
         ("refs", ", ".join(row.refs)),
         ("size", f"{file_size(row.size_bytes)}{alone}"),
-        ("fit", _fit(fit)),
+        ("fit", fit_line(fit)),
         ("lineage", " -> ".join(row.lineage)),
     ]
     width = max(len(name) for name, _ in facts)
@@ -121,15 +122,6 @@ def _adapter(method: str, rank: int, alpha: float, targets: Sequence[str]) -> st
         return ""
     words = [method, f"rank {rank}" if rank else "", f"alpha {alpha:g}" if alpha else "", ", ".join(targets)]
     return " · ".join(word for word in words if word)
-
-
-def _fit(fit: Fit) -> str:
-    if fit.verdict == "unknown":
-        return ""
-    words = {"fits": "it fits", "tight": "it is tight", "no": "it does not fit"}[fit.verdict]
-    largest = f"; up to {grouped(fit.largest_context)} tokens of context" if fit.largest_context else ""
-    sizes = f"about {memory_size(fit.needed)} of {memory_size(fit.available)}"
-    return f"{words}, an estimate: {sizes}{largest}"
 
 
 def removal_text(removal: Removal) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from engine.checkpoints.downloads.manager import Downloads
     from engine.checkpoints.hub_cache import HubReference
     from engine.checkpoints.model import Checkpoint
+    from engine.fit import Fit
     from engine.pool import EnginePool, Resident
     from engine.protocol import Sampling
     from hugchat_tui.conversations.service import ConversationService
@@ -142,13 +143,13 @@ class Services:
 
         return await asyncio.to_thread(find_checkpoints, self._folders(), data_dir=data_dir())
 
-    async def fit_warnings(self, checkpoints: Sequence[Checkpoint]) -> dict[str, str]:
-        """By key, words about each checkpoint that will hardly fit into memory."""
-        from engine.fit import fit_warnings
+    async def fits(self, checkpoints: Sequence[Checkpoint]) -> dict[str, Fit]:
+        """By key, an estimate of how each checkpoint fits into memory."""
+        from engine.fit import estimates
 
         chosen = self.settings
         return await asyncio.to_thread(
-            fit_warnings,
+            estimates,
             checkpoints,
             device=chosen.model.device,
             dtype=chosen.model.dtype,

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from textual.content import Content, Span
 
 from engine.checkpoints.model import Checkpoint
+from engine.fit import Fit
 from hugchat_tui.common.clean import clean_line
 from hugchat_tui.common.format import file_size, fit, grouped, parameter_count, shorten
 from hugchat_tui.common.fuzzy import Candidate, Match, rank
@@ -70,10 +71,10 @@ class CheckpointList(LineList):
         "or the path of a folder or a GGUF file.",
     )
 
-    def __init__(self, current: str, warnings: Mapping[str, str]) -> None:
+    def __init__(self, current: str) -> None:
         super().__init__(classes="-active")  # the filter above has the focus for it
         self._current = current
-        self._warnings = warnings
+        self._fits: Mapping[str, Fit] = {}
         self._rows: list[_Row] | None = None
         self._candidates: list[Candidate] = []
         self._error = ""
@@ -88,8 +89,8 @@ class CheckpointList(LineList):
         self._candidates = [Candidate(row.name) for row in self._rows]
         self._error = ""
 
-    def set_warnings(self, warnings: Mapping[str, str]) -> None:
-        self._warnings = warnings
+    def set_fits(self, fits: Mapping[str, Fit]) -> None:
+        self._fits = fits
         self.refresh()
 
     def set_error(self, message: str) -> None:
@@ -118,8 +119,11 @@ class CheckpointList(LineList):
             return self._query
         return (self._rows or [])[self._matches[row - 1][0]].checkpoint
 
-    def warning_for(self, checkpoint: Checkpoint) -> str:
-        return self._warnings.get(checkpoint.key, "")
+    def fit_of(self, checkpoint: Checkpoint) -> Fit:
+        return self._fits.get(checkpoint.key, Fit("unknown"))
+
+    def fits_badly(self, checkpoint: Checkpoint) -> bool:
+        return self.fit_of(checkpoint).verdict in ("tight", "no")
 
     def _is_current(self, row: _Row) -> bool:
         return bool(self._current) and self._current in (row.checkpoint.name, row.checkpoint.key)
@@ -155,7 +159,7 @@ class CheckpointList(LineList):
         shown = fit(row.name, name_width)
         name = Content.styled(shown, STRONG if current else "$foreground")
         spans = [Span(at, at + 1, MATCH) for at in match.positions if at < len(shown) and shown[at] == row.name[at]]
-        warning = ("!", WARN) if self.warning_for(row.checkpoint) else (" ", "")
+        warning = ("!", WARN) if self.fits_badly(row.checkpoint) else (" ", "")
         return Content.assemble(" ", mark, warning, name.add_spans(spans), (_table(row.cells, columns), MUTED))
 
     def draw_empty(self, line: int, width: int) -> Content:

@@ -16,8 +16,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from engine.checkpoints.model import Checkpoint
+from engine.fit import Fit
 from hugchat_tui.chat.checkpoint_list import CheckpointList
 from hugchat_tui.common.clean import clean_line
+from hugchat_tui.common.fits import fit_line
 from hugchat_tui.common.format import shorten_start
 from hugchat_tui.common.inputs import LineInput
 from hugchat_tui.common.line_list import LineList
@@ -86,15 +88,13 @@ class ModelPicker(ModalScreen[PickerResult | None]):
         *,
         current: str = "",
         title: str = "Choose a model",
-        warnings: Mapping[str, str] | None = None,
     ) -> None:
         """checkpoints None: still being looked for.
 
-        current: a checkpoint's name or key. warnings: by checkpoint.key, words about one that can be chosen
-        all the same ("needs 15 GiB, 9.8 GiB free").
+        current: a checkpoint's name or key.
         """
         super().__init__()
-        self._list = CheckpointList(current, warnings or {})
+        self._list = CheckpointList(current)
         self._input = LineInput(placeholder="type to filter, or a Hub id or path", id="picker-filter")
         self._detail = Static(id="picker-detail")
         self._heading = title
@@ -120,9 +120,9 @@ class ModelPicker(ModalScreen[PickerResult | None]):
         if self.is_mounted:
             self._filter()
 
-    def set_warnings(self, warnings: Mapping[str, str]) -> None:
-        """Say by checkpoint.key what speaks against some of them."""
-        self._list.set_warnings(warnings)
+    def set_fits(self, fits: Mapping[str, Fit]) -> None:
+        """Say by checkpoint.key how they fit into memory."""
+        self._list.set_fits(fits)
         if self.is_mounted:
             self._show_detail()
 
@@ -173,8 +173,8 @@ class ModelPicker(ModalScreen[PickerResult | None]):
             lines.append(Content.styled(f"adapter on {base}", MUTED))
         if picked.problem is not None:
             lines.append(Content.styled(clean_line(picked.problem), BAD))
-        elif warning := self._list.warning_for(picked):
-            lines.append(Content.styled(clean_line(warning), WARN))
+        elif line := fit_line(self._list.fit_of(picked)):
+            lines.append(Content.styled(line, WARN if self._list.fits_badly(picked) else MUTED))
         return Content("\n").join(lines)
 
     async def action_move(self, action: str) -> None:

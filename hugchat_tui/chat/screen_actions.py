@@ -128,7 +128,7 @@ class ChatActions(PaneActions):
             try:
                 found = await services.checkpoints()
                 picker.set_checkpoints(found)
-                picker.set_warnings(await services.fit_warnings(found))
+                picker.set_fits(await services.fits(found))
             except OSError as error:
                 picker.set_error(str(error))
 

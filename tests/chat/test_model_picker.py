@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from textual.app import App
+from textual.widgets import Static
 
 from engine.checkpoints.model import Checkpoint
+from engine.fit import Fit
 from hugchat_tui.chat.checkpoint_list import CheckpointList, shown_columns
 from hugchat_tui.chat.model_picker import ModelPicker, PickerResult, typed_reference
 
@@ -164,3 +166,15 @@ def test_what_a_typed_text_names() -> None:
     assert typed_reference("models/x.gguf") == "path"
     assert typed_reference("a b") is None
     assert typed_reference("") is None
+
+
+async def test_how_a_checkpoint_fits_is_estimated_below_the_list() -> None:
+    app = PickerApp(ModelPicker(ALL, current="starter"))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await pilot.pause()
+        app.picker.set_fits({STARTER.key: Fit("fits", 1 << 30, 8 << 30, 8192), QWEN.key: Fit("no", 9 << 30, 8 << 30)})
+        detail = app.picker.query_one("#picker-detail", Static)
+        assert "fits, an estimate: about 1.0 GiB of 8.0 GiB; room for a context of 8,192 tokens" in str(detail.content)
+        await pilot.press("down")
+        assert "does not fit, an estimate" in str(detail.content)
+        assert "!" in app.lines()[2]

@@ -9,7 +9,7 @@ import pytest
 
 from engine import memory
 from engine.checkpoints.model import Checkpoint
-from engine.fit import Fit, Room, estimate, fit_warnings, measure_room
+from engine.fit import Fit, Room, estimate, estimates, measure_room
 from engine.memory import GIB, Memory
 
 BILLION = Checkpoint(
@@ -86,7 +86,7 @@ def test_room_is_where_the_pool_would_load(monkeypatch: pytest.MonkeyPatch) -> N
     assert measure_room() is None
 
 
-def test_warnings_say_what_is_needed_and_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimates_are_made_of_those_that_can_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "vram", list)
     monkeypatch.setattr(memory, "ram", lambda: Memory(10 * GIB, 4 * GIB))
     models = {
@@ -94,8 +94,5 @@ def test_warnings_say_what_is_needed_and_what_there_is(monkeypatch: pytest.Monke
         for parameters in (1, 2, 4)
     }
     broken = replace(BILLION, path=Path("/broken"), parameters=10**12, problem="broken")
-    said = fit_warnings([*models.values(), broken], dtype="bfloat16")
-    assert said == {
-        "/2": "needs about 4.5 GiB; 4.0 GiB is free now",
-        "/4": "needs about 8.9 GiB; models may take 8.0 GiB here",
-    }
+    found = estimates([*models.values(), broken], dtype="bfloat16")
+    assert {key: fit.verdict for key, fit in found.items()} == {"/1": "fits", "/2": "tight", "/4": "no"}
