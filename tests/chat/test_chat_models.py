@@ -165,7 +165,7 @@ async def test_a_checkpoint_that_will_not_fit_is_marked_in_the_picker(
         monkeypatch.setattr(memory, "vram", list)
         monkeypatch.setattr(memory, "ram", lambda: memory.Memory(total=600 << 20, available=100 << 20))
         await open_picker(it)
-        await it.until(lambda: "needs about 512 MiB; models may take 480 MiB here" in it.text(), "the warning")
+        await it.until(lambda: "does not fit, an estimate: about 512 MiB of 100 MiB" in it.text(), "the estimate")
 
 
 async def test_nothing_wakes_an_idle_app(home: Home) -> None:
