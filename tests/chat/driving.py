@@ -51,7 +51,8 @@ class Home:
 
     def model(self, name: str) -> str:
         """The reference of a checkpoint, made now if it is not there."""
-        return str(make_model(self.models / name))
+        path = self.models / name
+        return str(path if path.exists() else make_model(path))  # not written anew while it is being read
 
     def open(self, gate: str) -> None:
         """Let the workers that wait for it go on."""
