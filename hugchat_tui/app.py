@@ -34,6 +34,8 @@ from hugchat_tui.theming import register_theme, register_themes
 
 if TYPE_CHECKING:
     from hugchat_tui.chat.screen import ChatScreen
+    from hugchat_tui.library.screen import LibraryScreen
+    from hugchat_tui.library.service import Change, LibraryService
 
 QUIT_WITHIN_S = 2.0
 
@@ -53,6 +55,9 @@ class HugChatApp(TypeAheadApp):
         self._interrupted_at = 0.0
         self._theme_kept = ""
         self.chat: ChatScreen | None = None
+        self.library: LibraryService | None = None
+        self._library_screen: LibraryScreen | None = None
+        self._library_started = False
         guard(self)
         self._problems += register_theme(self, settings.appearance.theme)
         if settings.keymap:
@@ -102,6 +107,7 @@ class HugChatApp(TypeAheadApp):
                 await self.chat.started()
         except StoreError as error:
             self._without_store(error)
+            await self._start_library()
             settle()
             return
         try:
@@ -112,7 +118,32 @@ class HugChatApp(TypeAheadApp):
 
         for problem in keymap_problems(self.services.settings.keymap):
             self.notify(problem, severity="warning", timeout=20)
+        await self._start_library()
         settle()
+
+    async def _start_library(self) -> None:
+        """Take up what an earlier start left of the library; looking for checkpoints begins with f5."""
+        if self._library_started:
+            return
+        self._library_started = True
+        try:
+            await (await self._open_library()).start()
+        except OSError as error:
+            self.notify(f"Downloads cannot be taken up: {error}.", severity="warning")
+
+    async def _open_library(self) -> LibraryService:
+        library_service = await asyncio.to_thread(_import_library_service)
+        if self.library is None:
+            self.library = library_service(self.services, self._engine_notice)
+            self.library.listen(self._library_changed)
+        return self.library
+
+    def _library_changed(self, change: Change) -> None:
+        """A word about downloads in the chat's footer."""
+        from hugchat_tui.library.strips import transfer_word
+
+        if self.chat is not None and self.library is not None and change != "rows":
+            self.chat.key_bar.note = transfer_word(self.library.running)
 
     def _without_store(self, error: StoreError) -> None:
         """Without a place for it no question is asked: what the person types stays in the prompt."""
@@ -161,14 +192,50 @@ class HugChatApp(TypeAheadApp):
     # Actions of the whole application
 
     async def run_listed_action(self, action: Action) -> None:
-        """Run an action of the table where it belongs: the app, the chat screen, or the active conversation."""
+        """Run an action of the table where it belongs, which is shown first: the app, the chat or the library."""
         chat = self.chat
         if action.scope == "app" or chat is None:
             await self.run_action(action.method, self)
-        elif action.scope == "chat":
-            await self.run_action(action.method, chat)
-        elif chat.panes.active is not None:
-            await self.run_action(action.method, chat.panes.active)
+        elif action.scope in ("chat", "message"):
+            await self.switch_mode("chat")
+            owner = chat if action.scope == "chat" else chat.panes.active
+            if owner is not None:
+                await self.run_action(action.method, owner)
+        else:
+            library = await self.show_library()
+            await self.run_action(action.method, await library.owner_of(action.scope))
+
+    async def action_library(self) -> None:
+        """Show the library; from there, the chat."""
+        if isinstance(self.screen, BootScreen):
+            self.screen.typed.append(events.Key("f5", None))
+        elif self.screen.is_modal:
+            return
+        elif self.current_mode == "library":
+            await self.switch_mode("chat")
+        else:
+            await self.show_library()
+
+    async def show_library(self) -> LibraryScreen:
+        library_screen, service = await asyncio.to_thread(_import_library_screen), await self._open_library()
+        if self._library_screen is None:
+            self._library_screen = screen = library_screen(service)
+            # Its styles are made with today's colours anyway. Told so, Textual does not make those of the chat anew.
+            screen._css_update_count = self._css_update_count
+            self.add_mode("library", lambda: screen)
+        await self.switch_mode("library")
+        return self._library_screen
+
+    async def load_into_chat(self, reference: str, *, beside: bool = False) -> None:
+        """Let a checkpoint answer in the active conversation, or `beside` the one that answers there."""
+        await self.switch_mode("chat")
+        if self.chat is None or self.chat.panes.active is None:
+            return
+        if beside:
+            await self.chat.compare_with(reference)
+        else:
+            self.chat.panes.active.session.model.switch(reference)
+            self.chat.panes.active.focus_prompt()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette lists the table of actions, nothing else."""
@@ -194,10 +261,10 @@ class HugChatApp(TypeAheadApp):
             self.action_quit_safely()
             return
         self._interrupted_at = now
-        view = self.chat.panes.active if self.chat is not None else None
-        if view is None or view.session.stop():
+        view = self.chat.panes.active if self.chat is not None and self.current_mode == "chat" else None
+        if view is not None and view.session.stop():
             return
-        if view.prompt.text:
+        if view is not None and view.prompt.text:
             view.prompt.clear_draft()
             self.notify("Cleared; ^z in the prompt brings it back. ^c again quits.", timeout=QUIT_WITHIN_S)
         else:
@@ -215,41 +282,20 @@ class HugChatApp(TypeAheadApp):
 
     @work(group="quit", exclusive=True)
     async def action_quit_safely(self) -> None:
-        """Leave; while replies are being written, ask whether to wait for them or to stop them."""
+        """Leave; asks first while replies are being written, while something is downloaded, or could be lost."""
         from hugchat_tui.common.dialogs import ChoiceDialog
+        from hugchat_tui.quitting import downloads_go_on, drafts_are_kept, replies_may_end
 
         if isinstance(self.screen, ChoiceDialog):
             self.screen.dismiss(None)
             return
-        sessions = self.chat.sessions if self.chat is not None else []
-        writing = [session for session in sessions if session.busy]
-        if writing:
-            choices = [
-                ("w", "Wait for it, then quit"),
-                ("s", "Stop it, keep what there is, and quit"),
-                ("c", "Stay"),
-            ]
-            choice = await self.push_screen_wait(ChoiceDialog("An answer is being written", choices))
-            if choice == "w":
-                self.notify("The app closes when the answer is complete.")
-                for session in writing:
-                    await session.wait()
-            elif choice == "s":
-                for session in writing:
-                    session.stop()
-                for session in writing:
-                    await session.wait()
-            else:
-                return
+        if not await replies_may_end(self):
+            return
+        go_on = await downloads_go_on(self)
+        if go_on is None or not await drafts_are_kept(self):
+            return
         try:
-            await self._keep_drafts()
-        except StoreError as error:
-            choices = [("q", "Quit without it"), ("c", "Stay")]
-            words = Content(clean(str(error)))
-            if await self.push_screen_wait(ChoiceDialog("What you typed could not be stored", choices, words)) != "q":
-                return
-        try:
-            await self.services.close()
+            await self._close(downloads_go_on=go_on)
         except StoreError as error:
             self.exit(message=Content(clean(str(error))), return_code=1)
         else:
@@ -264,14 +310,21 @@ class HugChatApp(TypeAheadApp):
                 session.stop()
             for session in sessions:
                 await session.wait()
-            await self._keep_drafts()
-            await self.services.close()
+            await self.keep_drafts()
+            await self._close()
         except StoreError as error:
             self.log.error(error)  # the database is locked or gone, and nobody is there to be told
         finally:
             self.exit(return_code=128 + number)
 
-    async def _keep_drafts(self) -> None:
+    async def _close(self, *, downloads_go_on: bool = False) -> None:
+        """Raises StoreError when the store's last words could not be written."""
+        if self.library is not None:
+            await self.library.close()
+        await self.services.close(downloads_go_on=downloads_go_on)
+
+    async def keep_drafts(self) -> None:
+        """Store what is in the prompts. Raises StoreError."""
         for view in self.chat.panes.tabs if self.chat is not None else []:
             if self.services.started:
                 await view.keep_draft()
@@ -284,6 +337,18 @@ def _import_chat_screen() -> type[ChatScreen]:
     from hugchat_tui.chat.screen import ChatScreen
 
     return ChatScreen
+
+
+def _import_library_service() -> type[LibraryService]:
+    from hugchat_tui.library.service import LibraryService
+
+    return LibraryService
+
+
+def _import_library_screen() -> type[LibraryScreen]:
+    from hugchat_tui.library.screen import LibraryScreen
+
+    return LibraryScreen
 
 
 def _after_start() -> None:

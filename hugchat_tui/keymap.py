@@ -17,6 +17,9 @@ _IMPORTED_LATE = (
     "hugchat_tui.common.dialogs",
     "hugchat_tui.common.help",
     "hugchat_tui.common.jump",
+    "hugchat_tui.library.screen",
+    "hugchat_tui.library.token_dialog",
+    "hugchat_tui.quitting",
 )
 
 

@@ -12,13 +12,17 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widget import Widget
 
-from hugchat_tui.common.tones import MUTED, STRONG
+from hugchat_tui.common.line_list import justify
+from hugchat_tui.common.tones import GOOD, MUTED, STRONG
 
 _ALWAYS = ("app.palette", "app.help")
 
 
 class KeyBar(Widget):
-    """At most MOST keys on one line: those of what has the focus first, then the screen's; a click presses one."""
+    """At most MOST keys on one line: those of what has the focus first, then the screen's; a click presses one.
+
+    note: a word at the right end.
+    """
 
     MOST: ClassVar[int] = 6
 
@@ -27,6 +31,7 @@ class KeyBar(Widget):
     """
 
     urgent: reactive[Binding | None] = reactive(None)  # what stands first now, whatever has the focus
+    note: reactive[str] = reactive("")
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
@@ -43,12 +48,14 @@ class KeyBar(Widget):
         always = [active.pop(name) for name in _ALWAYS if name in active]
         first = [*([self.urgent] if self.urgent else []), *active.values()]
         first = first[: self.MOST - len(always)]
-        while first and sum(self._label(binding).cell_length for binding in [*first, *always]) > self.size.width:
+        room = self.size.width - (len(self.note) + 2 if self.note else 0)
+        while first and sum(self._label(binding).cell_length for binding in [*first, *always]) > room:
             first.pop()
         return [*first, *always]
 
     def render(self) -> RenderResult:
-        return Content("").join(self._label(binding) for binding in self.bindings())
+        keys = Content("").join(self._label(binding) for binding in self.bindings())
+        return justify(keys, Content.styled(f"{self.note} ", GOOD), self.size.width) if self.note else keys
 
     def on_click(self, event: Click) -> None:
         left = 0

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textual.screen import Screen
-
 from hugchat_tui.chat.background import background
 from hugchat_tui.chat.names import UNTITLED
 from hugchat_tui.chat.prompt_commands import is_command
+from hugchat_tui.common.mode_screen import ModeScreen
 
 if TYPE_CHECKING:
     from hugchat_tui.app import HugChatApp
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from hugchat_tui.conversations.model import Conversation
 
 
-class PaneActions(Screen[None]):
+class PaneActions(ModeScreen):
     """Mixed into the chat screen, which owns the widgets.
 
     linked: the two panes that are asked together; both are on the screen.
@@ -148,8 +147,21 @@ class PaneActions(Screen[None]):
             self.notify("An answer is being written. Wait for it, or stop it with esc.", severity="warning")
             return
         reference = await self.pick_model(view.session.model.reference, "Compare with")
-        if reference is None or view not in self.panes.tabs or view.session.busy:
+        if reference is not None and view in self.panes.tabs and not view.session.busy:
+            await self._compare(view, reference)
+
+    async def compare_with(self, reference: str) -> None:
+        """Ask this checkpoint the same as the active pane, instead of what that is compared with now."""
+        view = self.panes.active
+        if view is None:
             return
+        if view.session.busy:
+            self.notify("An answer is being written. Wait for it, or stop it with esc.", severity="warning")
+            return
+        self.link(None)
+        await self._compare(view, reference)
+
+    async def _compare(self, view: ConversationView, reference: str) -> None:
         other = self.view_for(None, reference)
         self.panes.show(view)
         await self.panes.split(other, "right", focus=False)

@@ -178,8 +178,8 @@ class _TextEditor(PlainEditor):
 class TextDialog(ModalScreen[str | None]):
     """Asks for a text, one line or several: ends with it, or with None.
 
-    check: says what is wrong with a text, or None when it will do. A changed multi-line text is left only by
-    a second escape, because it may be long.
+    check: says what is wrong with a text, or None when it will do. password: one line, not shown. A changed
+    multi-line text is left only by a second escape, because it may be long.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Leave", id="dialog.cancel")]
@@ -206,13 +206,17 @@ class TextDialog(ModalScreen[str | None]):
         multiline: bool = False,
         body: Content | None = None,
         placeholder: str = "",
+        password: bool = False,
         check: Callable[[str], str | None] | None = None,
     ) -> None:
         super().__init__()
         self._heading = clean_line(title)
         self._body = body
         self._editor: LineInput | _TextEditor
-        self._editor = _TextEditor(value) if multiline else LineInput(clean_line(value), placeholder=placeholder)
+        if multiline:
+            self._editor = _TextEditor(value)
+        else:
+            self._editor = LineInput(clean_line(value), placeholder=placeholder, password=password)
         self._before = self._text
         self._check = check
         self._warned = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
@@ -21,7 +21,7 @@ from hugchat_tui.common.format import shorten
 from hugchat_tui.common.tones import ACCENT, MUTED
 
 Command = Literal["sidebar", "zoom", "close"]
-_COMMANDS: dict[str, tuple[Command, str]] = {
+PANE_COMMANDS: Mapping[str, tuple[Command, str]] = {
     "h": ("sidebar", "sidebar"),
     "z": ("zoom", "zoom"),
     "x": ("close", "close pane"),
@@ -71,7 +71,7 @@ Jump = JumpToWidget | JumpToThing | JumpCommand
 
 def letters_for(wanted: Sequence[str]) -> list[str]:
     """A letter for each wish, each once, first come, first served; never a command's letter."""
-    free = [letter for letter in string.ascii_lowercase if letter not in _COMMANDS]
+    free = [letter for letter in string.ascii_lowercase if letter not in PANE_COMMANDS]
     letters = []
     for wish in wanted:
         letter = wish if wish in free else next((other for other in free if other not in wanted), free[0])
@@ -120,9 +120,21 @@ class JumpOverlay(ModalScreen[Jump | None]):
 
     help_title = "Jump"
 
-    def __init__(self, below: Widget, things: Sequence[NumberedThing] = ()) -> None:
-        """below: the screen to jump in. things: what 1 to 9 go to; those past nine have no number."""
+    def __init__(
+        self,
+        below: Widget,
+        things: Sequence[NumberedThing] = (),
+        *,
+        numbered: str = "conversation",
+        commands: Mapping[str, tuple[Command, str]] = PANE_COMMANDS,
+    ) -> None:
+        """below: the screen to jump in. things: what 1 to 9 go to, each a `numbered`; those past nine have no number.
+
+        commands: by key, what else can be done, and what it is called.
+        """
         super().__init__()
+        self._numbered = numbered
+        self._jump_commands = commands
         widgets = jumpable_widgets(below)
         letters = letters_for([widget.jump_label for widget in widgets if isinstance(widget, Jumpable)])
         self._widgets = dict(zip(letters, widgets, strict=True))
@@ -145,10 +157,10 @@ class JumpOverlay(ModalScreen[Jump | None]):
     def _keys(self) -> Content:
         unplaced = [(key, thing.title) for key, thing in self._things.items() if thing.place is None]
         lines = [_hints((key, shorten(clean_line(title), 60)) for key, title in [pair]) for pair in unplaced]
-        fixed = [(key, words) for key, (_, words) in _COMMANDS.items()]
+        fixed = [(key, words) for key, (_, words) in self._jump_commands.items()]
         reach = [("a-z", "part")] if self._widgets else []
         if self._things:
-            reach.append(("1-9", "conversation"))
+            reach.append(("1-9", self._numbered))
         return Content("\n").join([*lines, _hints([*reach, *fixed, ("esc", "leave")])])
 
     def on_key(self, event: events.Key) -> None:
@@ -157,8 +169,8 @@ class JumpOverlay(ModalScreen[Jump | None]):
             self._leave(event, JumpToWidget(self._widgets[key]))
         elif key in self._things:
             self._leave(event, JumpToThing(self._things[key].id))
-        elif key in _COMMANDS:
-            self._leave(event, JumpCommand(_COMMANDS[key][0]))
+        elif key in self._jump_commands:
+            self._leave(event, JumpCommand(self._jump_commands[key][0]))
         elif event.is_printable:
             self._leave(event, None)
 

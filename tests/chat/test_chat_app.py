@@ -166,6 +166,7 @@ async def test_every_action_can_be_taken_at_any_time(home: Home, state: str) -> 
                 while len(it.app.screen_stack) > 1:
                     await it.press("escape")
         home.open("gate")
+        await it.app.switch_mode("chat")
         await it.settled()
         it.view.focus_prompt()
         it.view.prompt.restore("")
