@@ -14,7 +14,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoFile
 
 from engine.checkpoints.downloads.choosing import choose_files
-from engine.checkpoints.downloads.job import Job, Plan, Request, WantedFile
+from engine.checkpoints.downloads.job import Job, Plan, Request, WantedFile, files_in
 from engine.checkpoints.downloads.requests import Remote, trouble_of
 from engine.checkpoints.downloads.transfer import Patience, StoppedError, Transfer
 from engine.checkpoints.hub_cache import HubReference
@@ -42,7 +42,8 @@ def download(job: Job, request: Request, reporter: Reporter, stop: threading.Eve
         plan = _plan(request, reporter, stop)
         job.save_request(msgspec.structs.replace(request, plan=plan))
     reporter.change(commit=plan.commit)
-    transfer = Transfer(Remote(request.repo_id, plan.commit), request.repository, plan.commit, plan.files, stop=stop)
+    remote = Remote(request.repo_id, plan.commit)
+    transfer = Transfer(remote, request.repository, plan.commit, plan.files, stop=stop, on_link=job.note_link)
     check_space(Path(request.cache_dir), transfer.missing)
     reporter.transfer = transfer
     transfer.run()
@@ -87,7 +88,7 @@ def make_plan(reference: HubReference, repository: Path) -> Plan:
     }
     snapshot = repository / "snapshots" / commit
     chosen = [entries[name] for name in choose_files(list(entries), reference.file)]
-    return Plan(commit, tuple(_wanted(entry, snapshot) for entry in chosen))
+    return Plan(commit, tuple(_wanted(entry, snapshot) for entry in chosen), files_in(snapshot))
 
 
 def _wanted(entry: RepoFile, snapshot: Path) -> WantedFile:

@@ -42,10 +42,14 @@ class WantedFile(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What the Hub said: the commit that the revision named, and the files of it that are wanted."""
+    """What the Hub said: the commit that the revision named, and the files of it that are wanted.
+
+    before: what the commit's snapshot held already, whosoever fetched it.
+    """
 
     commit: str
     files: tuple[WantedFile, ...]
+    before: tuple[str, ...] = ()
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -124,9 +128,22 @@ class Job:
     def lock(self) -> FileLock:
         return FileLock(self.directory / "lock", thread_local=False)
 
+    def note_link(self, path: str) -> None:
+        """Remember that this download gives a file its name in the snapshot."""
+        with (self.directory / "links.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{path}\n")
+
+    def links(self) -> set[str]:
+        try:
+            return set((self.directory / "links.txt").read_text("utf-8").splitlines())
+        except OSError:
+            return set()
+
     @property
     def running(self) -> bool:
         """Whether a process works on it now. The system frees the lock of one that was killed."""
+        if not (self.directory / "job.json").exists():
+            return False
         lock = self.lock()
         try:
             lock.acquire(blocking=False)
@@ -136,6 +153,13 @@ class Job:
             return False  # the directory is gone
         lock.release()
         return False
+
+    def last_words(self) -> str:
+        """The last line that the process printed."""
+        try:
+            return (self.log_path.read_text("utf-8", "replace").strip().splitlines() or [""])[-1]
+        except OSError:
+            return ""
 
     def remove(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -147,7 +171,7 @@ class Job:
         """
         request = self.request()
         if request is not None and request.plan is not None:
-            _remove_fetched(request, request.plan)
+            _remove_fetched(request, request.plan, self.links())
         self.remove()
 
 
@@ -160,13 +184,16 @@ def all_jobs(data: Path) -> Iterator[Job]:
     yield from map(Job, directories)
 
 
-def _remove_fetched(request: Request, plan: Plan) -> None:
+def _remove_fetched(request: Request, plan: Plan, links: set[str]) -> None:
+    """Delete partial files, and whole ones unless another program uses the same snapshot by now."""
     repository = request.repository
     blobs, snapshot = repository / "blobs", repository / "snapshots" / plan.commit
     locks = repository.parent / ".locks" / repository.name
     fetched = [wanted for wanted in plan.files if not wanted.here]
+    ours = set(files_in(snapshot)) <= {*plan.before, *links}
     for wanted in fetched:
-        (snapshot / wanted.path).unlink(missing_ok=True)
+        if ours:
+            (snapshot / wanted.path).unlink(missing_ok=True)
     used = {link.readlink().name for link in repository.glob("snapshots/**/*") if link.is_symlink()}
     for wanted in fetched:
         lock = FileLock(locks / f"{wanted.etag}.lock", thread_local=False)
@@ -187,6 +214,11 @@ def _remove_fetched(request: Request, plan: Plan) -> None:
             directory.rmdir()
         except OSError:
             continue  # something is in it, or it is not there
+
+
+def files_in(snapshot: Path) -> tuple[str, ...]:
+    """Paths below a snapshot's directory; none of one that is not there."""
+    return tuple(path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if not path.is_dir())
 
 
 def _replace(path: Path, content: bytes, *, durable: bool = False) -> None:

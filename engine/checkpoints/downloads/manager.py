@@ -86,25 +86,35 @@ class Downloads:
             await asyncio.to_thread(job.create, request)
             status = await asyncio.to_thread(job.status) or job.first_status(request)
             watched = self._jobs.setdefault(job.id, _Watched(job, status))
-        if watched.process is None:
-            watched.foreign = await asyncio.to_thread(lambda: job.running)
-        if not watched.running:
-            if watched.status.state == "done":  # asked for again: the revision may name another commit now
-                await asyncio.to_thread(_forget_plan, job)
-            self._queue(watched)
-        self._wake()
+        async with self._launching:
+            again = watched.status.state == "done"
+        await self._go_on(watched, again=again)
         return job.id
 
     async def resume(self, id: str) -> None:
         """Go on with one that is paused or failed."""
-        watched = self._jobs[id]
-        if not watched.running:
-            self._queue(watched)
+        await self._go_on(self._jobs[id])
+
+    async def _go_on(self, watched: _Watched, *, again: bool = False) -> None:
+        """Start it, unless it runs. again: it was done, and the revision may name another commit now."""
+        if watched.running and watched.status.state in AT_REST:
+            await watched.ended.wait()  # its last word was read before its end was seen
+        async with self._launching:
+            if not watched.running:
+                watched.foreign = await asyncio.to_thread(lambda: watched.job.running)
+                if watched.foreign:
+                    watched.ended = asyncio.Event()
+                elif not watched.wanted:
+                    if again:
+                        await asyncio.to_thread(_forget_plan, watched.job)
+                    self._queue(watched)
+            self._wake()
 
     async def pause(self, id: str) -> None:
         """Stop its process; what came is kept. Returns when it has ended."""
         watched = self._jobs[id]
-        watched.wanted = False
+        async with self._launching:  # what is just being started can be stopped when that is done
+            watched.wanted = False
         if watched.running:
             self._signal(watched)
             await watched.ended.wait()
@@ -114,8 +124,11 @@ class Downloads:
     async def cancel(self, id: str) -> None:
         """Stop it and delete what came of it."""
         await self.pause(id)
-        watched = self._jobs.pop(id)
-        await asyncio.to_thread(watched.job.discard)
+        async with self._launching:
+            watched = self._jobs.pop(id, None)
+            if watched is None:
+                return
+            await asyncio.to_thread(watched.job.discard)
         self._show(watched, msgspec.structs.replace(watched.status, state="failed", reason="cancelled", message=""))
 
     async def forget(self, id: str) -> None:
@@ -311,11 +324,12 @@ def _without_last_word(job: Job, status: Status, code: int | None) -> Status:
     """
     status = msgspec.structs.replace(status, state="paused", message=_INTERRUPTED, pid=0, rate=0.0, left_s=None)
     if code is not None and code > 0:
-        said = job.log_path.read_text("utf-8", "replace").strip().splitlines()
-        message = f"Its process broke down: {said[-1] if said else f'status {code}'}"
+        said = job.last_words()
+        message = f"Its process broke down: {said or f'status {code}'}"
         hint = "Try again; what came is kept."
         status = msgspec.structs.replace(status, state="failed", message=message, hint=hint, reason="unexpected")
-    job.save_status(status)
+    with contextlib.suppress(OSError):  # a full disk, or the directory is gone
+        job.save_status(status)
     return status
 
 

@@ -78,6 +78,14 @@ class Partial:
     def length_of(self, index: int) -> int:
         return min(self.segment, self.size - index * self.segment)
 
+    def lacking(self, index: int, era: int) -> tuple[int, int] | None:
+        """The first byte that a segment lacks and the one behind its last; None when the file began again."""
+        with self.changed:
+            if era != self.era:
+                return None
+            start = self.start_of(index)
+            return start + self.done[index], start + self.length_of(index)
+
     @property
     def unfinished(self) -> list[int]:
         """Indices of the segments that lack bytes."""
@@ -103,7 +111,10 @@ class Partial:
 
         More than the segment lacks is a mistake of the caller's.
         """
-        at = self.start_of(index) + self.done[index]
+        with self.changed:
+            if era != self.era:
+                return False
+            at = self.start_of(index) + self.done[index]
         view = memoryview(data)
         while view:
             view = view[os.pwrite(self._file, view, at + len(data) - len(view)) :]

@@ -23,7 +23,7 @@ CONNECT_S = 10.0
 STALL_S = 20.0  # without a byte for so long a connection is given up and made anew
 _REDIRECTS = 5
 _ERROR_BODY = 1 << 16
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PASSING = frozenset({408, 425, 429})  # and all from 500 on
 _LONGEST_RETRY_AFTER_S = 600.0
 
 
@@ -64,6 +64,9 @@ class Remote:
                     raise BadAnswerError(f"asked for bytes {span[0]:,} on, the server sent {said[:80]!r}")
             elif response.status_code != 200:
                 raise BadAnswerError(f"the server answered with status {response.status_code}")
+            elif (length := response.headers.get("content-length", str(size))) != str(size):
+                # A login page, perhaps: what came before is not thrown away for it.
+                raise BadAnswerError(f"the server sent {length[:20]} bytes instead of a file of {size:,}")
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise BadAnswerError("the server, or a proxy on the way, packed the file although it was asked not to")
             with self._abortable(response):
@@ -100,7 +103,7 @@ class Remote:
         store = self._stores.get(path)
         if store is not None:
             response = _get(store, span)
-            if response.status_code < 400:
+            if response.status_code in (200, 206):
                 return response
             response.close()  # its signature ran out, perhaps; the Hub gives a new one
             self._stores.pop(path, None)
@@ -176,7 +179,7 @@ def trouble_of(error: BaseException, reference: str) -> Trouble | None:
     """What an error means if trying again may help; None if it will not."""
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
-        if status not in _PASSING:
+        if status not in _PASSING and status < 500:
             return None
         words = "The Hub asks to be asked less often" if status == 429 else "The Hub is overloaded or down"
         message = f"{words} (HTTP {status})."

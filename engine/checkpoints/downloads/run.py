@@ -8,6 +8,7 @@ which is the end of the program that began it, unless a line "detach" came befor
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -64,13 +65,15 @@ class Reporter:
             status = msgspec.structs.replace(self._status(), state=state, rate=0.0, left_s=None, **changes)
             if state != "done":
                 status = msgspec.structs.replace(status, files=tuple(map(_at_rest, status.files)))
-            self.job.save_status(msgspec.structs.replace(status, pid=0, updated=time.time()))
+            with contextlib.suppress(OSError):  # a full disk; who watches sees that the process has ended
+                self.job.save_status(msgspec.structs.replace(status, pid=0, updated=time.time()))
 
     def _work(self) -> None:
         while not self._final.wait(_REPORT_S):
             with self._writing:
                 if not self._final.is_set():
-                    self.job.save_status(self._status())
+                    with contextlib.suppress(OSError):  # a full disk may have room again at the next
+                        self.job.save_status(self._status())
 
     def _status(self) -> Status:
         transfer = self.transfer
@@ -130,6 +133,8 @@ def main() -> None:
 def _end(reporter: Reporter, job: Job, request: Request, stop: threading.Event) -> None:
     """Download, and say how it ended."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the client is imported
+    from huggingface_hub.errors import HfHubHTTPError
+
     from engine.checkpoints.downloads.fetching import download
     from engine.checkpoints.downloads.transfer import StoppedError
     from engine.checkpoints.hub_queries.failures import failure_of
@@ -141,13 +146,20 @@ def _end(reporter: Reporter, job: Job, request: Request, stop: threading.Event) 
     except FetchFailedError as error:
         reporter.end("failed", message=error.message, hint=error.hint, reason=error.reason)
     except Exception as error:  # noqa: BLE001 - whatever ends this process is told to who asked
-        sys.stderr.write(_QUERY.sub("?...", traceback.format_exc()))
-        words = in_words if isinstance(error, OSError) else failure_of
-        failure = words(error, request.repo_id)
-        message = _QUERY.sub("?...", failure.message)
-        reporter.end("failed", message=message, hint=failure.hint, reason=failure.reason)
+        sys.stderr.write(_without_secrets("".join(traceback.format_exception(error))))
+        ours = isinstance(error, OSError) and not isinstance(error, HfHubHTTPError)
+        failure = (in_words if ours else failure_of)(error, request.repo_id)
+        reporter.end("failed", message=_without_secrets(failure.message), hint=failure.hint, reason=failure.reason)
     else:
         reporter.end("done", path=str(path))
+
+
+def _without_secrets(text: str) -> str:
+    """The text without the token, which a server may quote, and without what follows a ? in an address."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    return _QUERY.sub("?...", text.replace(token, "...") if token else text)
 
 
 def _listen(reporter: Reporter, stop: threading.Event) -> None:
@@ -166,8 +178,10 @@ def _leave_soon(reporter: Reporter, stop: threading.Event) -> None:
     """What came is on record at any time, so a server that says nothing need not be waited for."""
     stop.wait()
     time.sleep(_GRACE_S)
-    reporter.end("paused", message="", hint="", reason="")
-    os._exit(0)
+    try:
+        reporter.end("paused", message="", hint="", reason="")
+    finally:
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,14 @@ Hub's, the file gets its name, `blobs/ETAG`, and a link in the snapshot.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import queue
+import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -29,9 +31,9 @@ from engine.checkpoints.hub_errors import FetchFailedError
 
 CONNECTIONS = 4
 SEGMENT = 32 << 20
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})  # of a file system without links
 _HASH_CHUNK = 1 << 20
 _SYNC_EVERY_S = 5.0
-_LOCK_EVERY_S = 0.5
 _TICK_S = 0.1
 _RESTARTS = 3  # of a file whose server knows no ranges
 _STILL_S = 3.0  # without a byte for so long a transfer is called stalled
@@ -74,9 +76,12 @@ class Transfer:
         files: Iterable[WantedFile],
         *,
         stop: threading.Event,
+        on_link: Callable[[str], None] = lambda path: None,
         patience: Patience = Patience(),
     ) -> None:
-        """repository: its directory in the cache. stop: set from anywhere to end the run early."""
+        """repository: its directory in the cache. stop: set from anywhere to end the run early. on_link: is
+        told each file of the snapshot right before it gets its name there.
+        """
         self.remote = remote
         self.blobs = repository / "blobs"
         self.snapshot = repository / "snapshots" / commit
@@ -86,6 +91,7 @@ class Transfer:
         self.note = ""
         self.patience = patience
         self._stop = stop
+        self._on_link = on_link
         self._ended = threading.Event()  # by a failure or by being through
         self._last_byte = time.monotonic()
         self._failures: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
@@ -132,8 +138,8 @@ class Transfer:
             cleanup.callback(self._ended.set)
             synced = time.monotonic()
             while waiting or active:
-                if sum(file.unstarted for file in active) < CONNECTIONS:
-                    self._activate(waiting, active, pool)
+                while sum(file.unstarted for file in active) < CONNECTIONS and self._activate(waiting, active, pool):
+                    pass
                 self._pause()
                 for file in active:
                     file.progress.done = file.partial.written
@@ -154,7 +160,8 @@ class Transfer:
         if self._stop.is_set():
             raise StoppedError
 
-    def _activate(self, waiting: list[Progress], active: list[_ActiveFile], pool: ThreadPoolExecutor) -> None:
+    def _activate(self, waiting: list[Progress], active: list[_ActiveFile], pool: ThreadPoolExecutor) -> bool:
+        """Begin with the first file that nobody else is fetching; False when there is none."""
         for progress in waiting:
             if progress.wanted.etag in {file.progress.wanted.etag for file in active}:
                 continue  # the same content under another name comes first, and is linked then
@@ -171,12 +178,13 @@ class Transfer:
                 discard(self.blobs, progress.wanted.etag)
                 self._link(progress)
                 lock.release()
-                return
+                return True
             file = _ActiveFile(progress, Partial(self.blobs, progress.wanted.etag, progress.wanted.size, SEGMENT), lock)
             active.append(file)
             progress.state = "downloading"
             self._start(file, pool)
-            return
+            return True
+        return False
 
     def _start(self, file: _ActiveFile, pool: ThreadPoolExecutor) -> None:
         file.hasher = threading.Thread(target=self._hash, args=(file,), daemon=True)
@@ -210,6 +218,7 @@ class Transfer:
         self._start(file, pool)
 
     def _link(self, progress: Progress) -> None:
+        self._on_link(progress.wanted.path)
         link(self.blobs / progress.wanted.etag, self.snapshot / progress.wanted.path)
         progress.state, progress.done = "done", progress.wanted.size
 
@@ -248,7 +257,7 @@ class Transfer:
         tries = 0
         try:
             while not self._ended.is_set() and place.era == file.partial.era:
-                before = file.partial.done[place.index]
+                before = file.partial.lacking(place.index, place.era)
                 try:
                     self._stream(file, place)
                     return
@@ -256,7 +265,7 @@ class Transfer:
                     trouble = trouble_of(error, self.remote.reference)
                     if trouble is None:
                         raise
-                    tries = 1 if file.partial.done[place.index] > before else tries + 1
+                    tries = tries + 1 if file.partial.lacking(place.index, place.era) == before else 1
                     self._wait(trouble, tries)
         except StoppedError:
             return
@@ -265,8 +274,10 @@ class Transfer:
 
     def _stream(self, file: _ActiveFile, place: _Place) -> None:
         partial, wanted = file.partial, file.progress.wanted
-        start = partial.start_of(place.index) + partial.done[place.index]
-        end = partial.start_of(place.index) + partial.length_of(place.index)
+        span = partial.lacking(place.index, place.era)
+        if span is None:
+            return
+        start, end = span
         whole = (start, end) == (0, wanted.size)
         with self.remote.open(wanted.path, wanted.size, None if whole else (start, end)) as body:
             if body.from_the_start and not whole:
@@ -275,13 +286,13 @@ class Transfer:
             for data in batched(body.chunks):
                 if self._ended.is_set():
                     raise StoppedError
-                if len(data) > end - start:
-                    raise BadAnswerError(f"{wanted.path} is longer than the Hub says")
-                if not partial.write(place.index, place.era, data):
+                if not partial.write(place.index, place.era, data[: end - start]):
                     return
-                start += len(data)
+                start += min(len(data), end - start)
                 self._last_byte = time.monotonic()
                 self.trouble = None
+                if start == end:
+                    return  # a server that sends more than it was asked for; the checksum decides
         if start < end:
             raise BadAnswerError(f"{wanted.path} broke off {end - start:,} bytes before its end")
 
@@ -313,7 +324,7 @@ class Transfer:
         if time.monotonic() + pause - self._last_byte > patience.give_up_s:
             raise trouble.failure
         self.trouble = trouble.again_in(pause)
-        if self._stop.wait(pause) or self._ended.is_set():
+        if self._ended.wait(pause):
             raise StoppedError
 
 
@@ -373,13 +384,16 @@ def _digest(wanted: WantedFile) -> hashlib._Hash:
 
 
 def link(blob: Path, pointer: Path) -> None:
-    """Let the snapshot's name lead to the blob, as the Hub's client does: by a relative link, else by moving it."""
+    """Let the snapshot's name lead to the blob by a relative link, as the Hub's client does, else be a copy of it."""
     pointer.parent.mkdir(parents=True, exist_ok=True)
     temporary = pointer.with_name(f".{pointer.name[:100]}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
         temporary.symlink_to(os.path.relpath(blob, pointer.parent))
-    except OSError:  # a file system without links
-        blob.replace(pointer)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copyfile(blob, temporary)
+        temporary.replace(pointer)
     else:
         temporary.replace(pointer)

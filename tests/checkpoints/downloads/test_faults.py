@@ -198,3 +198,29 @@ async def test_names_that_lead_out_of_the_snapshot_are_never_written(hub: HubSer
     hub.add("org/model", model_files(tmp_path) | {name: b"GGUF"})
     await _download(tmp_path, Watcher())
     assert not [path for path in _files(tmp_path) if path.name == "escape.gguf"]
+
+
+async def test_a_login_page_in_the_middle_costs_nothing_that_came(hub: HubServer, tmp_path: Path) -> None:
+    weights = _publish(hub, tmp_path)
+    once = iter([True])
+
+    def page(request: Request) -> None:
+        if request.path.startswith("/storage/") and request.sent >= 4 * MIB and next(once, False):
+            hub.status, hub.status_match, hub.status_times = 200, "/storage/", 1
+            raise ConnectionAbortedError
+
+    hub.before_chunk = page
+    path = await _download(tmp_path, Watcher())
+    assert (path / "model.safetensors").read_bytes() == weights
+    assert _sent(hub) <= 1.02 * len(weights)
+
+
+async def test_words_of_the_server_that_quote_the_token_are_written_nowhere(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    hub.status, hub.status_headers = 400, {"X-Error-Message": "your token hf_secret is odd"}
+    with pytest.raises(DownloadError) as caught:
+        await _download(tmp_path, Watcher())
+    assert "hf_secret" not in str(caught.value)
+    assert not [path for path in _files(tmp_path) if b"hf_secret" in path.read_bytes()]

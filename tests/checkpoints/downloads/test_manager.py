@@ -71,6 +71,12 @@ async def test_pause_keeps_what_came_and_resume_goes_on_from_there(
 
 async def test_progress_is_told_for_each_file_with_rate_and_time_left(hub: HubServer, tmp_path: Path) -> None:
     hub.add("org/model", model_files(tmp_path, weights=WEIGHTS))
+    pace = threading.Event()
+
+    def slowly(request: Request) -> None:
+        pace.wait(0.01)
+
+    hub.before_chunk = slowly
     downloads, watcher = _manager(tmp_path)
     await downloads.wait(await downloads.add(MODEL, cache_dir=tmp_path / "cache"))
     await downloads.close()
@@ -264,4 +270,54 @@ async def test_a_damaged_job_file_is_passed_over(tmp_path: Path, content: bytes)
     downloads, _ = _manager(tmp_path)
     await downloads.start()
     assert downloads.statuses() == []
+    await downloads.close()
+
+
+async def test_cancel_keeps_what_another_download_finished_meanwhile(
+    hub: HubServer, tmp_path: Path, gate: threading.Event
+) -> None:
+    """The same commit under another name shares the snapshot."""
+    downloads, watcher = _manager(tmp_path)
+    first = await downloads.add(MODEL, cache_dir=tmp_path / "cache")
+    await watcher.until(lambda status: status.done >= HALF - 1_000_000)
+    await downloads.pause(first)
+    gate.set()
+    commit = HubReference("org/model", hub.repositories["org/model"].commit)
+    path = await downloads.wait(await downloads.add(commit, cache_dir=tmp_path / "cache"))
+    await downloads.cancel(first)
+    await downloads.close()
+    assert {file.name for file in path.iterdir()} == {"config.json", "tokenizer.json", "README.md", "model.safetensors"}
+    assert (path / "model.safetensors").read_bytes() == hub.repositories["org/model"].files["model.safetensors"]
+
+
+async def test_pause_right_behind_add_holds(hub: HubServer, tmp_path: Path, gate: threading.Event) -> None:
+    downloads, _ = _manager(tmp_path)
+    for _ in range(3):
+        job = await downloads.add(MODEL, cache_dir=tmp_path / "cache")
+        await asyncio.sleep(0)
+        await downloads.pause(job)
+        assert downloads.status(job).state == "paused"
+        assert not downloads.active
+    again = [downloads.add(MODEL, cache_dir=tmp_path / "cache") for _ in range(3)]
+    assert set(await asyncio.gather(*again)) == {job}
+    gate.set()
+    await downloads.wait(job)
+    await downloads.close()
+    looked_up = [request for request in hub.requests if "/tree/" in request.path]
+    assert len(looked_up) <= 4, "one process at a time"
+
+
+async def test_a_job_that_vanishes_neither_blocks_the_others_nor_the_end(
+    hub: HubServer, tmp_path: Path, gate: threading.Event
+) -> None:
+    hub.add("org/other", model_files(tmp_path, weights=WEIGHTS + 1))
+    downloads, watcher = _manager(tmp_path)
+    lost = await downloads.add(MODEL, cache_dir=tmp_path / "cache")
+    kept = await downloads.add(HubReference("org/other"), cache_dir=tmp_path / "cache")
+    await watcher.until(lambda _: all(status.pid for status in downloads.statuses()))
+    await asyncio.to_thread(Job(tmp_path / "data" / "downloads" / lost).remove)
+    os.kill(downloads.status(lost).pid, signal.SIGKILL)
+    await watcher.until(lambda _: downloads.status(lost).state == "paused")
+    gate.set()
+    await downloads.wait(kept)
     await downloads.close()
