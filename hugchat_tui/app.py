@@ -295,7 +295,7 @@ class HugChatApp(TypeAheadApp):
         if go_on is None or not await drafts_are_kept(self):
             return
         try:
-            await self._close(downloads_go_on=go_on)
+            await self.close_services(downloads_go_on=go_on)
         except StoreError as error:
             self.exit(message=Content(clean(str(error))), return_code=1)
         else:
@@ -311,14 +311,14 @@ class HugChatApp(TypeAheadApp):
             for session in sessions:
                 await session.wait()
             await self.keep_drafts()
-            await self._close()
+            await self.close_services()
         except StoreError as error:
             self.log.error(error)  # the database is locked or gone, and nobody is there to be told
         finally:
             self.exit(return_code=128 + number)
 
-    async def _close(self, *, downloads_go_on: bool = False) -> None:
-        """Raises StoreError when the store's last words could not be written."""
+    async def close_services(self, *, downloads_go_on: bool = False) -> None:
+        """End all that is not a widget. Raises StoreError when the store's last words could not be written."""
         if self.library is not None:
             await self.library.close()
         await self.services.close(downloads_go_on=downloads_go_on)

@@ -123,7 +123,6 @@ class HubView(Pulling):
     def _search_now(self) -> None:
         """Ask the Hub for what is typed; the catalogue needs no network."""
         text = self._search.value.strip()
-        self.workers.cancel_group(self, "search")
         if self._asked():
             self._searching = True
             self._say()

@@ -195,7 +195,7 @@ async def chat(
                 await chat.settled()
             yield chat
         finally:
-            await app.services.close()
+            await app.close_services()
 
 
 def usual(home: Home, model: str = "alpha") -> Settings:

@@ -109,21 +109,19 @@ async def library(
     settings: Settings | None = None,
     folders: bool = True,
     opened: bool = True,
+    loaded: bool = False,
 ) -> AsyncIterator[Library]:
-    """Start the app and open its library; quit in the end."""
+    """Start the app and open its library; quit in the end. loaded: wait until the chat's checkpoint is loaded."""
     if settings is None:
         listed = (str(home.models),) if folders else ()
         settings = Settings(model=ModelSettings(default=home.model("alpha"), folders=listed))
-    async with chat(home, size=size, settings=settings) as it:
+    async with chat(home, size=size, settings=settings, loaded=loaded) as it:
         at = Library(it.home, it.app, it.pilot)
         await at.until(lambda: it.app.library is not None and it.app.library.ready, "the library's service")
-        try:
-            if opened:
-                await at.press("f5")
-                await at.scanned()
-            yield at
-        finally:
-            await at.service.close()
+        if opened:
+            await at.press("f5")
+            await at.scanned()
+        yield at
 
 
 def cache_of(home: Home) -> Path:

@@ -78,7 +78,7 @@ async def test_marked_rows_are_deleted_together_after_one_question(home: Home) -
 async def test_the_question_names_the_adapter_that_breaks_and_what_is_loaded_now(home: Home) -> None:
     add_revision(cache_of(home), "org/base", "1", files(1000), ref="main")
     make_adapter(home.models / "tuned", "org/base")
-    async with library(home) as it:
+    async with library(home, loaded=True) as it:
         await it.to("org/base")
         await it.press("d")
         await asked(it, "Breaks tuned: an adapter, which cannot be loaded without it")

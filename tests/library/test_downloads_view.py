@@ -48,7 +48,7 @@ async def begin(it: Library) -> None:
 async def test_search_details_pull_pause_resume_chat_and_delete_with_keys_alone(
     home: Home, hub: HubServer, gate: threading.Event
 ) -> None:
-    async with library(home, opened=False) as it:
+    async with library(home, opened=False, loaded=True) as it:
         await it.press("f5")
         await it.scanned()
         await begin(it)
@@ -83,10 +83,9 @@ async def test_search_details_pull_pause_resume_chat_and_delete_with_keys_alone(
 async def test_a_download_goes_on_in_the_chat_and_says_when_it_is_done(
     home: Home, hub: HubServer, gate: threading.Event
 ) -> None:
-    async with library(home) as it:
+    async with library(home, loaded=True) as it:
         await begin(it)
-        strip = it.text().splitlines()[-2]
-        assert "tiny-chat" in strip and "%" in strip
+        await it.until(lambda: "tiny-chat ━" in it.text() and "%" in it.text().splitlines()[-2], "the strip")
         await it.press("f5")
         await it.until(lambda: "↓" in it.text().splitlines()[-1], "the word in the footer")
         assert await it.ask("who are you") == "I am alpha."
@@ -129,7 +128,13 @@ async def test_leaving_asks_whether_downloads_stop_or_go_on(
         if later == "paused":
             assert state(it) == "paused"
             await it.press("p")
-        await it.until(lambda: state(it) == "done" or "org/tiny-chat" in {row.name for row in it.service.rows}, "it")
+        else:
+            assert state(it) != "paused"
+        await it.until(lambda: state(it) != "paused" and "model" in kinds(it), "it to be here")
+
+
+def kinds(it: Library) -> list[str]:
+    return [row.kind for row in it.service.rows if row.name == "org/tiny-chat"]
 
 
 async def test_a_failure_says_what_happened_and_what_to_do(home: Home, hub: HubServer) -> None:

@@ -24,13 +24,14 @@ def published(tmp_path: Path, **files: bytes) -> dict[str, bytes]:
 
 
 async def test_f5_shows_what_is_here_and_f5_or_escape_goes_back_to_the_draft(home: Home) -> None:
-    async with library(home, opened=False) as it:
+    answers = Settings(model=ModelSettings(default=home.model("beta"), folders=(str(home.models),)))
+    async with library(home, opened=False, settings=answers, loaded=True) as it:
         it.view.focus_prompt()
         await it.write("half a question")
         await it.press("f5")
         await it.scanned()
         assert {"alpha", "beta"} <= set(it.names())
-        assert it.table.row is not None and it.table.row.name == "alpha", "the cursor is on the one that answers"
+        assert it.table.row is not None and it.table.row.name == "beta", "the cursor is on the one that answers"
         await it.press("f5")
         assert it.in_chat and it.view.prompt.text == "half a question"
         await it.press("f5", "escape")
@@ -50,8 +51,7 @@ async def test_f5_works_before_anything_else_has_started_and_without_a_store(hom
         assert it.names() == ["alpha", "beta"]
         assert it.app.library is not None
         await it.until(lambda: it.service.ready, "the rest")
-        await it.service.close()
-        await app.services.close()
+        await app.close_services()
 
 
 async def test_what_is_typed_right_behind_f5_goes_to_the_library(home: Home) -> None:
@@ -154,7 +154,7 @@ async def test_the_filter_finds_by_letters_and_by_conditions_and_escape_leaves_i
 
 
 async def test_enter_lets_a_checkpoint_answer_and_c_asks_it_beside(home: Home) -> None:
-    async with library(home) as it:
+    async with library(home, loaded=True) as it:
         await it.to("beta")
         await it.press("enter")
         await it.until(lambda: it.in_chat and it.session.model.reference == str(home.models / "beta"))
@@ -232,7 +232,7 @@ async def test_a_scan_that_fails_is_told_where_the_rows_would_be_and_again_finds
 async def test_a_command_typed_in_the_chat_shows_the_library_and_acts_on_what_answers(
     home: Home,
 ) -> None:
-    async with library(home) as it:
+    async with library(home, loaded=True) as it:
         await it.press("escape")
         await it.send("/library-verify")
         await it.until(lambda: it.in_library, "the library")

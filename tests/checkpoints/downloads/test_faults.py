@@ -122,7 +122,7 @@ async def test_a_server_that_goes_silent_is_told_and_can_be_left_at_once(hub: Hu
     path = await downloads.wait(job)
     await downloads.close()
     assert (path / "model.safetensors").read_bytes() == weights
-    assert _sent(hub) <= 1.02 * len(weights)
+    assert _sent(hub) <= 1.2 * len(weights)  # what was under way when it was told to pause is lost
 
 
 async def test_a_server_without_ranges_sends_it_whole_over_one_connection(hub: HubServer, tmp_path: Path) -> None:
