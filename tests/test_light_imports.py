@@ -19,7 +19,7 @@ LIGHT = [
     "engine.chat_templates.render",
     "engine.checkpoints.resolve",
     "engine.checkpoints.starter",
-    "engine.checkpoints.hub",
+    "engine.checkpoints.downloads.manager",
     "engine.checkpoints.hub_queries.client",
     "engine.checkpoints.library.scan",
     "hugchat_tui.models_command",

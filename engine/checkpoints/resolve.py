@@ -25,7 +25,7 @@ class StarterNotInstalledError(CheckpointNotFoundError):
 
 
 class NotDownloadedError(CheckpointNotFoundError):
-    """Nothing here answers to the name, but it is a valid Hub reference: hub.fetch can get it."""
+    """Nothing here answers to the name, but it is a valid Hub reference: downloads.manager can get it."""
 
     def __init__(self, message: str, hint: str, reference: HubReference) -> None:
         super().__init__(message, hint)

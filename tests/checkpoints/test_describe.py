@@ -428,7 +428,7 @@ def test_no_damage_to_a_header_raises_anything_but_its_own_error(tmp_path: Path,
 
 
 def test_the_light_half_of_the_checkpoints_imports_nothing_heavy() -> None:
-    modules = "describe, discover, resolve, starter, hub, paths, library"
+    modules = "describe, discover, resolve, starter, hub_cache, paths, library"
     library = "details, index, inventory, lineage, notes, scan"
     script = (
         f"import sys; from engine.checkpoints import {modules}; from engine.checkpoints.library import {library}; "

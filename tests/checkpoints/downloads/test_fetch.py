@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.checkpoints.children import OnProgress
 from engine.checkpoints.downloads.choosing import choose_files
-from engine.checkpoints.downloads.manager import DownloadError
-from engine.checkpoints.hub import fetch
+from engine.checkpoints.downloads.manager import DownloadError, Downloads
+from engine.checkpoints.downloads.status import Status
 from engine.checkpoints.hub_cache import HubReference
 from engine.checkpoints.resolve import resolve
 from tests.checkpoints.builders import make_gguf, model_files
@@ -20,6 +21,22 @@ MODEL = HubReference("org/model")
 
 def _requested(hub: HubServer, part: str) -> list[Request]:
     return [request for request in hub.requests if part in request.path]
+
+
+async def fetch(reference: HubReference, on_progress: OnProgress, *, data: Path, cache_dir: Path | None = None) -> Path:
+    """What a download of the reference results in; cancelling pauses it."""
+
+    def on_change(status: Status) -> None:
+        on_progress(status.state, status.done, status.total)
+
+    downloads = Downloads(data)
+    try:
+        job = await downloads.add(reference, cache_dir=cache_dir)
+        path = await downloads.wait(job, on_change)
+        await downloads.forget(job)
+    finally:
+        await downloads.close()
+    return path
 
 
 async def _fetch(tmp_path: Path, reference: HubReference = MODEL) -> Path:
