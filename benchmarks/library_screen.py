@@ -77,6 +77,12 @@ async def keys(at: Library, gaps: dict[str, float]) -> None:
     async with watched(gaps, "kinds"):
         for _ in range(7):
             await at.press("f")
+    async with watched(gaps, "to the chat and back"):
+        for _ in range(5):
+            await at.press("f5")
+            await at.until(lambda: at.in_chat, "the chat")
+            await at.press("f5")
+            await at.until(lambda: at.in_library, "the library")
 
 
 async def start(home: Home, folders: tuple[str, ...], gaps: dict[str, float], *, use: bool) -> float:

@@ -34,6 +34,7 @@ from hugchat_tui.theming import register_theme, register_themes
 
 if TYPE_CHECKING:
     from hugchat_tui.chat.screen import ChatScreen
+    from hugchat_tui.common.mode_screen import ModeScreen
     from hugchat_tui.library.screen import LibraryScreen
     from hugchat_tui.library.service import Change, LibraryService
 
@@ -58,6 +59,7 @@ class HugChatApp(TypeAheadApp):
         self.library: LibraryService | None = None
         self._library_screen: LibraryScreen | None = None
         self._library_started = False
+        self._library_building = asyncio.Lock()
         guard(self)
         self._problems += register_theme(self, settings.appearance.theme)
         if settings.keymap:
@@ -87,12 +89,17 @@ class HugChatApp(TypeAheadApp):
         """Replace the outline by the chat mode, and hand on what was typed meanwhile."""
         chat_screen = await asyncio.to_thread(_import_chat_screen)
         self.chat = chat = chat_screen(self.services.settings.model.default)
-        self.add_mode("chat", lambda: chat)
+        self._add_screen("chat", chat)
         boot = self.screen
         await self.switch_mode("chat")
         if isinstance(boot, BootScreen):
             for event in boot.typed:
                 self.post_message(copy_of(event))
+
+    def _add_screen(self, mode: str, screen: ModeScreen) -> None:
+        # Its styles are made with today's colours anyway. Told so, Textual does not make those of all screens anew.
+        screen._css_update_count = self._css_update_count
+        self.add_mode(mode, lambda: screen)
 
     def begin(self) -> None:
         """Open the store and warm the engine; again, after that failed."""
@@ -122,7 +129,7 @@ class HugChatApp(TypeAheadApp):
         settle()
 
     async def _start_library(self) -> None:
-        """Take up what an earlier start left of the library; looking for checkpoints begins with f5."""
+        """Take up what an earlier start left of the library and build its screen; f5 shows it and looks for more."""
         if self._library_started:
             return
         self._library_started = True
@@ -130,6 +137,7 @@ class HugChatApp(TypeAheadApp):
             await (await self._open_library()).start()
         except OSError as error:
             self.notify(f"Downloads cannot be taken up: {error}.", severity="warning")
+        await self._build_library()
 
     async def _open_library(self) -> LibraryService:
         library_service = await asyncio.to_thread(_import_library_service)
@@ -217,14 +225,19 @@ class HugChatApp(TypeAheadApp):
             await self.show_library()
 
     async def show_library(self) -> LibraryScreen:
-        library_screen, service = await asyncio.to_thread(_import_library_screen), await self._open_library()
-        if self._library_screen is None:
-            self._library_screen = screen = library_screen(service)
-            # Its styles are made with today's colours anyway. Told so, Textual does not make those of the chat anew.
-            screen._css_update_count = self._css_update_count
-            self.add_mode("library", lambda: screen)
+        screen = await self._build_library()
         await self.switch_mode("library")
-        return self._library_screen
+        return screen
+
+    async def _build_library(self) -> LibraryScreen:
+        async with self._library_building:
+            if self._library_screen is None:
+                library_screen, service = await asyncio.to_thread(_import_library_screen), await self._open_library()
+                screen = library_screen(service)
+                self._add_screen("library", screen)
+                await screen.build(self)
+                self._library_screen = screen
+            return self._library_screen
 
     async def load_into_chat(self, reference: str, *, beside: bool = False) -> None:
         """Let a checkpoint answer in the active conversation, or `beside` the one that answers there."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from textual import events
+from textual.app import App
 from textual.screen import Screen
 
 
@@ -13,6 +16,12 @@ class ModeScreen(Screen[None]):
     """
 
     _shown_before = False
+
+    async def build(self, app: App[Any]) -> None:
+        """Mount it and lay it out before it is shown: that takes longer than a key should, drawing it does not."""
+        _, mounted = app._get_screen(self)
+        await mounted
+        self._refresh_layout(app.size)
 
     def _on_screen_resume(self, event: events.ScreenResume) -> None:
         event.refresh_styles = not self._shown_before

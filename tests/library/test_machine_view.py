@@ -23,6 +23,22 @@ def published(tmp_path: Path, **files: bytes) -> dict[str, bytes]:
     return {**model_files(tmp_path), "README.md": CARD.encode(), **files}
 
 
+async def test_the_library_is_laid_out_before_it_is_shown_and_no_screen_is_styled_anew_then(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with library(home, opened=False) as it:
+        await it.until(lambda: it.app._library_screen is not None, "the library to be built")
+        built = it.app._library_screen
+        assert built is not None and it.in_chat
+        await it.until(lambda: built.machine.table.size.width > 40, "its layout")
+        anew: list[str] = []
+        monkeypatch.setattr(it.app, "refresh_css", lambda animate=True: anew.append(it.app.current_mode))
+        for shown in ("library", "chat", "library"):
+            await it.press("f5")
+            await it.until(lambda mode=shown: it.app.current_mode == mode, shown)
+        assert not anew
+
+
 async def test_f5_shows_what_is_here_and_f5_or_escape_goes_back_to_the_draft(home: Home) -> None:
     answers = Settings(model=ModelSettings(default=home.model("beta"), folders=(str(home.models),)))
     async with library(home, opened=False, settings=answers, loaded=True) as it:
