@@ -28,11 +28,19 @@ async def pull(reference: HubReference, detach: bool, progress: Progress, answer
     try:
         if detach:
             await downloads.close(keep_going=True)
+            begun = downloads.status(job)
+            if begun.state == "failed":
+                progress.say(f"{begun.message} {begun.hint}".strip())
+                return EXIT_FAILED
             answer({"reference": name, "id": job}, f"{name} is being downloaded; hugchat shows it under f5, 3.")
             return 0
         path = await downloads.wait(job, shown)
     except asyncio.CancelledError:
-        await downloads.pause(job)
+        try:
+            await downloads.pause(job)
+        except DownloadError as error:
+            progress.say(str(error))
+            return EXIT_INTERRUPTED
         progress.say(f"{name} is paused at {download_line(downloads.status(job))}. The same command goes on.")
         return EXIT_INTERRUPTED
     except DownloadError as error:

@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.checkpoints.downloads.job import Job
+from engine.checkpoints.downloads.status import Status
+from engine.checkpoints.hub_cache import HubReference
 from hugchat_tui.cli import main
+from hugchat_tui.models_text import download_line
 from tests.checkpoints.builders import make_adapter, make_cached, make_model, model_files
 from tests.hub_server import HubServer, Request
 
@@ -202,6 +206,37 @@ def test_a_detached_pull_returns_at_once_and_goes_on(
     assert _models(capsys, "pull", "org/model")[0] == 0
     storage = [request for request in hub.requests if request.path.startswith("/storage/")]
     assert len(storage) == 1, "the second one watched the first"
+
+
+def test_a_detached_pull_that_could_not_be_started_says_so(
+    cache: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = Job.of(data, HubReference("org/model"), cache).log_path
+    log.mkdir(parents=True)  # where a file should be
+    code, out, err = _models(capsys, "pull", "org/model", "--detach")
+    assert (code, out) == (1, "")
+    assert "could not be started: Is a directory" in err and "try again" in err
+
+
+def test_a_revision_that_is_no_name_is_asked_wrongly(capsys: pytest.CaptureFixture[str]) -> None:
+    """It would be a path, and lead out of the cache."""
+    for revision in ("/etc/passwd", "../x", "a/../../x"):
+        code, out, err = _models(capsys, "pull", f"org/model@{revision}")
+        assert (code, out, "no Hub reference" in err) == (2, "", True)
+
+
+def test_what_a_repository_calls_its_files_cannot_speak_to_the_terminal(
+    hub: HubServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.add("org/quants", {"a\x1b]52;c;ZXZpbA==\x07.gguf": b"GGUF"})
+    code, _, err = _models(capsys, "pull", "org/quants")
+    assert code == 1
+    assert "a␛]52" in err and "\x1b" not in err
+
+
+def test_the_line_of_a_download_is_one_line_that_a_terminal_obeys_in_nothing() -> None:
+    status = Status(id="x", repo_id="org/model", state="failed", done=1, total=2, message="evil\x1b[31m\nname arrived")
+    assert download_line(status) == "failed · 50 % of 2 B · evil␛[31m↵name arrived"
 
 
 def test_an_export_is_a_folder_of_real_files(cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,12 +19,13 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 MODELS_PREFIX = "models--"
 # huggingface_hub's rule for ids: at most one slash, 96 characters, no "--" and no ".." inside.
 _PART = r"[A-Za-z0-9_](?:[\w.-]*[A-Za-z0-9_])?"
-_REFERENCE = re.compile(rf"({_PART}(?:/{_PART})?)(?:/([^/@]+\.gguf))?(?:@([\w./-]+))?", re.ASCII | re.IGNORECASE)
+_GGUF = r"[^@\x00-\x1f\x7f]+\.gguf"
+_REFERENCE = re.compile(rf"({_PART}(?:/{_PART})?)(?:/({_GGUF}))?(?:@([\w./-]+))?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class HubReference:
-    """What `org/name`, `org/name@revision` and `org/name/file.gguf` mean. file: empty for the whole."""
+    """What `org/name`, `org/name@revision` and `org/name/folder/file.gguf` mean. file: empty for the whole."""
 
     repo_id: str
     revision: str = MAIN
@@ -50,8 +51,10 @@ def parse_hub_reference(text: str) -> HubReference | None:
     if match is None:
         return None
     repo_id, file, revision = match[1], match[2] or "", match[3] or MAIN
-    if len(repo_id) > 96 or "--" in repo_id or ".." in repo_id or ".." in revision.split("/"):
+    if len(repo_id) > 96 or "--" in repo_id or ".." in repo_id:
         return None
+    if any(part in ("", ".", "..") for name in (revision, file or MAIN) for part in name.split("/")):
+        return None  # both are paths below the repository's directory, and are to stay there
     return HubReference(repo_id, revision, file)
 
 

@@ -7,6 +7,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from pathlib import Path
+
+_UNUSABLE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+)
+_ASTRAY = frozenset({"TooManyRedirects", "UnsupportedProtocol", "InvalidURL"})
 
 
 class FetchFailedError(Exception):
@@ -32,6 +38,21 @@ def in_words(error: Exception, reference: str) -> FetchFailedError:
     what = (str(error).strip().splitlines() or ["no reason given"])[0]
     return FetchFailedError(
         f"The download of {reference} failed: {type(error).__name__}: {what}", "Try again.", "unexpected"
+    )
+
+
+def cache_problem(error: OSError, cache: Path) -> FetchFailedError | None:
+    """What stands in the way of writing to the cache: no permission, a read-only disk, a file where a folder should
+    be. None when that is not what the error says."""
+    if error.errno not in _UNUSABLE:
+        return None
+    where = Path(error.filename) if isinstance(error.filename, str) else cache
+    if not where.is_relative_to(cache) and where not in cache.parents:
+        return None
+    return FetchFailedError(
+        f"The Hugging Face cache {cache} cannot be written to: {where}: {error.strerror}.",
+        "Put that right, or name a folder of your own in HF_HOME.",
+        "cache",
     )
 
 
@@ -90,9 +111,15 @@ def _local_problem(error: BaseException) -> FetchFailedError | None:
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return FetchFailedError("The disk is full.", "Make room, or move the cache with HF_HOME.", "space")
-    # The client's own name for whatever goes wrong on the way; its HTTP library has changed before.
-    transport = any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
-    if transport or isinstance(error, ConnectionError | TimeoutError):
+    # The client's own names for what goes wrong on the way; its HTTP library has changed before.
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & _ASTRAY:
+        return FetchFailedError(
+            f"{constants.ENDPOINT} leads nowhere: {type(error).__name__}.",
+            "A proxy or a login page may have answered in its place: check the network and HF_ENDPOINT.",
+            "server",
+        )
+    if "TransportError" in kinds or isinstance(error, ConnectionError | TimeoutError):
         return FetchFailedError(
             f"The Hub ({constants.ENDPOINT}) cannot be reached: {type(error).__name__}: {error}",
             "Check the network and the proxy, or choose a checkpoint that is here.",

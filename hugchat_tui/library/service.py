@@ -341,7 +341,7 @@ class LibraryService:
         return id
 
     async def pause(self, id: str) -> None:
-        """Returns when its process has ended."""
+        """Returns when its process has ended. Raises DownloadError when it cannot be ended."""
         await (await self._manager()).pause(id)
 
     async def resume(self, id: str) -> None:
@@ -350,8 +350,12 @@ class LibraryService:
         await (await self._manager()).resume(id)
 
     async def cancel(self, id: str) -> None:
-        """Stop a download and delete what came of it."""
+        """Stop a download and delete what came of it; one that is done by then only leaves the list.
+
+        Raises DownloadError when it cannot be ended, and OSError.
+        """
         await (await self._manager()).cancel(id)
+        self._tell("downloads")
         self.rescan()
 
     async def forget(self, id: str) -> None:

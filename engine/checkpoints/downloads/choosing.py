@@ -21,15 +21,25 @@ _WEIGHT_FILES = (
 )
 
 
+_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE | re.DOTALL)  # as llama.cpp's gguf-split names it
+_SHOWN = 8
+
+
 def choose_files(names: Sequence[str], file: str) -> list[str]:
     """Which files of a repository to fetch: the one that was named, or what loading the model needs.
 
-    Raises FetchFailedError when there is nothing that could be loaded.
+    file: a path in the repository; of a GGUF file that is split, any part, which stands for all. Raises
+    FetchFailedError when there is nothing that could be loaded.
     """
     if file:
-        if file not in names:
-            raise FetchFailedError(f"The repository has no file {file}.", _gguf_hint(names), "not-found")
-        return [file]
+        parts = parts_of(file)
+        missing = set(parts).difference(names)
+        if not missing:
+            return parts
+        if file in names:
+            message = f"The repository holds {len(parts) - len(missing)} of the {len(parts)} parts of {file}."
+            raise FetchFailedError(message, _gguf_hint(names, file), "unusable")
+        raise FetchFailedError(f"The repository has no file {file}.", _gguf_hint(names, file), "not-found")
     for pattern in _WEIGHT_FILES:
         weights = [name for name in names if pattern.fullmatch(name)]
         if weights:
@@ -37,8 +47,21 @@ def choose_files(names: Sequence[str], file: str) -> list[str]:
     raise FetchFailedError("The repository holds no weights that can be loaded.", _gguf_hint(names), "unusable")
 
 
-def _gguf_hint(names: Sequence[str]) -> str:
-    ggufs = [name for name in names if name.endswith(".gguf") and "/" not in name]
+def parts_of(file: str) -> list[str]:
+    """The parts of a split GGUF file, of which this is one, in their order; of any other file itself."""
+    match = _PART.fullmatch(file)
+    if match is None or not 0 < int(match[2]) <= int(match[3]):
+        return [file]
+    number_at, number_end = match.span(2)
+    return [f"{file[:number_at]}{number:05}{file[number_end:]}" for number in range(1, int(match[3]) + 1)]
+
+
+def _gguf_hint(names: Sequence[str], like: str = "") -> str:
+    """like: a name, or a quantisation's; files whose names hold it come first."""
+    ggufs = [name for name in names if name.lower().endswith(".gguf") and parts_of(name)[0] == name]
     if not ggufs:
         return "Choose a repository with model.safetensors."
-    return f"Name one of its GGUF files behind the id: {', '.join(ggufs[:8])}"
+    sought = like.rpartition("/")[2].lower().removesuffix(".gguf")
+    ggufs.sort(key=lambda name: sought not in name.lower())
+    more = f" and {len(ggufs) - _SHOWN} more" if len(ggufs) > _SHOWN else ""
+    return f"Name one of its GGUF files behind the id: {', '.join(ggufs[:_SHOWN])}{more}"

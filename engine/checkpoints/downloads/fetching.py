@@ -6,20 +6,22 @@ import os
 import re
 import shutil
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 from huggingface_hub import HfApi
+from huggingface_hub.errors import RemoteEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from engine.checkpoints.downloads.choosing import choose_files
 from engine.checkpoints.downloads.job import Job, Plan, Request, WantedFile, files_in
 from engine.checkpoints.downloads.requests import Remote, trouble_of
 from engine.checkpoints.downloads.transfer import Patience, StoppedError, Transfer
-from engine.checkpoints.hub_cache import HubReference
 from engine.checkpoints.hub_errors import FetchFailedError
 from engine.checkpoints.hub_queries.accounts import check_token
+from engine.checkpoints.reading import UnreadableError, open_regular
 
 if TYPE_CHECKING:
     from engine.checkpoints.downloads.run import Reporter
@@ -33,8 +35,8 @@ _MARGIN = 64 << 20  # left free on the disk
 def download(job: Job, request: Request, reporter: Reporter, stop: threading.Event) -> Path:
     """Fetch what was asked for; the snapshot's directory, or the file that was named.
 
-    A plan that was made before is kept, so that what was begun is finished. Raises FetchFailedError, StoppedError and
-    the client's errors.
+    A plan that was made before is kept, so that what was begun is finished, unless the Hub has its commit no more.
+    Raises FetchFailedError, StoppedError, OSError and the client's errors.
     """
     check_token()
     plan = request.plan
@@ -43,12 +45,22 @@ def download(job: Job, request: Request, reporter: Reporter, stop: threading.Eve
         job.save_request(msgspec.structs.replace(request, plan=plan))
     reporter.change(commit=plan.commit)
     remote = Remote(request.repo_id, plan.commit)
-    transfer = Transfer(remote, request.repository, plan.commit, plan.files, stop=stop, on_link=job.note_link)
+    on_link = partial(job.note_link, plan.commit)
+    transfer = Transfer(remote, request.repository, plan.commit, plan.files, stop=stop, on_link=on_link)
     check_space(Path(request.cache_dir), transfer.missing)
     reporter.transfer = transfer
-    transfer.run()
-    if request.revision != plan.commit:
-        _write_ref(request.repository / "refs" / request.revision, plan.commit)
+    try:
+        transfer.run()
+    except (RevisionNotFoundError, RemoteEntryNotFoundError) as error:
+        job.give_up_plan()
+        raise FetchFailedError(
+            f"The Hub no longer has all of commit {plan.commit[:12]} of {request.repo_id}, which was begun.",
+            f"Try again: it goes on with the commit that {request.revision} names then, and keeps what both share.",
+            "not-found",
+        ) from error
+    if request.revision != plan.commit and not _let_ref_name(request.ref, plan):
+        transfer.note = f"{transfer.note} {_moved(request, plan)}".strip()
+    job.remove_given_up()
     return transfer.snapshot / request.file if request.file else transfer.snapshot
 
 
@@ -57,7 +69,7 @@ def _plan(request: Request, reporter: Reporter, stop: threading.Event) -> Plan:
     waited, pause = 0.0, _PLANNING.first_s
     while True:
         try:
-            return make_plan(request.reference, request.repository)
+            return make_plan(request)
         except Exception as error:
             trouble = trouble_of(error, request.repo_id)
             if trouble is None:
@@ -72,11 +84,12 @@ def _plan(request: Request, reporter: Reporter, stop: threading.Event) -> Plan:
             waited, pause = waited + pause, pause * 2
 
 
-def make_plan(reference: HubReference, repository: Path) -> Plan:
-    """Which commit the reference means now, and which files of it are wanted.
+def make_plan(request: Request) -> Plan:
+    """Which commit the revision names now, and which files of it are wanted.
 
-    repository: its directory in the cache. Raises FetchFailedError and the client's errors.
+    Raises FetchFailedError and the client's errors.
     """
+    reference, ref = request.reference, _commit_in(request.ref)
     api = HfApi(library_name="hugchat-tui")
     commit = api.model_info(reference.repo_id, revision=reference.revision, timeout=20).sha
     if commit is None or not _COMMIT.fullmatch(commit):
@@ -86,9 +99,9 @@ def make_plan(reference: HubReference, repository: Path) -> Plan:
         for entry in api.list_repo_tree(reference.repo_id, revision=commit, recursive=True)
         if isinstance(entry, RepoFile)
     }
-    snapshot = repository / "snapshots" / commit
+    snapshot = request.repository / "snapshots" / commit
     chosen = [entries[name] for name in choose_files(list(entries), reference.file)]
-    return Plan(commit, tuple(_wanted(entry, snapshot) for entry in chosen), files_in(snapshot))
+    return Plan(commit, tuple(_wanted(entry, snapshot) for entry in chosen), files_in(snapshot), ref)
 
 
 def _wanted(entry: RepoFile, snapshot: Path) -> WantedFile:
@@ -114,8 +127,34 @@ def check_space(cache: Path, needed: int) -> None:
         )
 
 
-def _write_ref(ref: Path, commit: str) -> None:
+def _let_ref_name(ref: Path, plan: Plan) -> bool:
+    """Let the revision name the plan's commit in the cache; False when it has come to name another one meanwhile.
+
+    Another program may have fetched what is newer while this download was paused. Raises OSError.
+    """
+    named = _commit_in(ref)
+    if named == plan.commit:
+        return True
+    if named and named != plan.ref:
+        return False
     ref.parent.mkdir(parents=True, exist_ok=True)
     temporary = ref.with_name(f".{ref.name}.{os.getpid()}.tmp")
-    temporary.write_text(commit, "ascii")
+    temporary.write_text(plan.commit, "ascii")
     temporary.replace(ref)
+    return True
+
+
+def _commit_in(ref: Path) -> str:
+    """The commit that a ref names; empty where there is none."""
+    try:
+        with open_regular(ref) as file:
+            return file.read(64).decode("ascii", "replace").strip()
+    except (OSError, UnreadableError):
+        return ""
+
+
+def _moved(request: Request, plan: Plan) -> str:
+    return (
+        f"{request.revision} names a newer commit here by now and keeps it; "
+        f"what was fetched is {request.repo_id}@{plan.commit}."
+    )

@@ -44,22 +44,25 @@ class WantedFile(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """What the Hub said: the commit that the revision named, and the files of it that are wanted.
 
-    before: what the commit's snapshot held already, whosoever fetched it.
+    before: what the commit's snapshot held already, whosoever fetched it. ref: the commit that the revision named in
+    the cache then, empty when it named none.
     """
 
     commit: str
     files: tuple[WantedFile, ...]
     before: tuple[str, ...] = ()
+    ref: str = ""
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What was asked for."""
+    """What was asked for. given_up: plans whose commits the Hub has no more; what came of them may be of use yet."""
 
     repo_id: str
     revision: str
     file: str
     cache_dir: str
     plan: Plan | None = None
+    given_up: tuple[Plan, ...] = ()
 
     @property
     def reference(self) -> HubReference:
@@ -68,6 +71,11 @@ class Request(msgspec.Struct, frozen=True):
     @property
     def repository(self) -> Path:
         return repository_dir(Path(self.cache_dir), self.repo_id)
+
+    @property
+    def ref(self) -> Path:
+        """The file in the cache that says which commit the revision names."""
+        return self.repository / "refs" / self.revision
 
 
 class Job:
@@ -128,16 +136,34 @@ class Job:
     def lock(self) -> FileLock:
         return FileLock(self.directory / "lock", thread_local=False)
 
-    def note_link(self, path: str) -> None:
-        """Remember that this download gives a file its name in the snapshot."""
+    def note_link(self, commit: str, path: str) -> None:
+        """Remember that this download gives a file its name in the commit's snapshot."""
         with (self.directory / "links.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{path}\n")
+            file.write(f"{commit}/{path}\n")
 
-    def links(self) -> set[str]:
+    def links(self, commit: str) -> set[str]:
+        """Paths in the commit's snapshot that this download gave their names."""
         try:
-            return set((self.directory / "links.txt").read_text("utf-8").splitlines())
+            lines = (self.directory / "links.txt").read_text("utf-8").splitlines()
         except OSError:
             return set()
+        return {line.removeprefix(f"{commit}/") for line in lines if line.startswith(f"{commit}/")}
+
+    def give_up_plan(self) -> None:
+        """Forget the plan, so that the next try makes a new one; what came is kept for that. Raises OSError."""
+        request = self.request()
+        if request is not None and request.plan is not None:
+            given_up = (*request.given_up, request.plan)
+            self.save_request(msgspec.structs.replace(request, plan=None, given_up=given_up))
+
+    def remove_given_up(self) -> None:
+        """Delete what came of plans that were given up and is of no use to the one that was carried out."""
+        request = self.request()
+        if request is not None and request.plan is not None and request.given_up:
+            for plan in request.given_up:
+                if plan.commit != request.plan.commit:  # unless the Hub has it again
+                    _remove_fetched(request, plan, self.links(plan.commit))
+            self.save_request(msgspec.structs.replace(request, given_up=()))
 
     @property
     def running(self) -> bool:
@@ -167,11 +193,12 @@ class Job:
     def discard(self) -> None:
         """Remove the download and what came of it, but nothing that was there before or that others use.
 
-        To be called when its process has ended.
+        To be called when its process has ended. Raises OSError.
         """
         request = self.request()
-        if request is not None and request.plan is not None:
-            _remove_fetched(request, request.plan, self.links())
+        if request is not None:
+            for plan in (*request.given_up, *((request.plan,) if request.plan is not None else ())):
+                _remove_fetched(request, plan, self.links(plan.commit))
         self.remove()
 
 
@@ -188,6 +215,8 @@ def _remove_fetched(request: Request, plan: Plan, links: set[str]) -> None:
     """Delete partial files, and whole ones unless another program uses the same snapshot by now."""
     repository = request.repository
     blobs, snapshot = repository / "blobs", repository / "snapshots" / plan.commit
+    if not blobs.is_dir():
+        return  # nothing came, because of a file in the way, perhaps
     locks = repository.parent / ".locks" / repository.name
     fetched = [wanted for wanted in plan.files if not wanted.here]
     ours = set(files_in(snapshot)) <= {*plan.before, *links}

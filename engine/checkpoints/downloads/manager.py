@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import sys
+import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, Popen
+from subprocess import Popen
 
 import msgspec
 
+from engine.checkpoints.downloads.choosing import parts_of
 from engine.checkpoints.downloads.job import Job, Request, all_jobs
+from engine.checkpoints.downloads.processes import begin, close_stdin, say_to, signal_process
 from engine.checkpoints.downloads.status import AT_REST, Status
 from engine.checkpoints.hub_cache import HubReference
 from engine.checkpoints.paths import hub_cache_dir
@@ -25,14 +27,16 @@ from engine.errors import EngineError
 
 AT_ONCE = 3
 _LOOK_EVERY_S = 0.2
+_END_WITHIN_S = 10.0
 _INTERRUPTED = "It was interrupted; what came is kept."
 
 OnChange = Callable[[Status], None]
 
 
 class DownloadError(EngineError):
-    """A download failed. reason: gated, not-found, token, network, server, space, offline, checksum, unusable, paused,
-    cancelled or unexpected."""
+    """A download failed. reason: gated, not-found, token, network, server, space, cache, offline, checksum, unusable,
+    paused, cancelled or unexpected; or its process could not be ended: elsewhere (on another machine, or nobody knows
+    where) or stuck."""
 
     code = "download"
 
@@ -42,10 +46,14 @@ class DownloadError(EngineError):
 
 
 class Downloads:
-    """The downloads under one data folder. Listeners are called on the event loop with every new status."""
+    """The downloads under one data folder. Listeners are called on the event loop with every new status.
 
-    def __init__(self, data: Path, *listeners: OnChange) -> None:
+    end_within_s: seconds that a process is given to end by itself before it is killed.
+    """
+
+    def __init__(self, data: Path, *listeners: OnChange, end_within_s: float = _END_WITHIN_S) -> None:
         self._data = data
+        self._end_within_s = end_within_s
         self._listeners = list(listeners)
         self._jobs: dict[str, _Watched] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -77,7 +85,11 @@ class Downloads:
         return [status for status in self.statuses() if status.state not in AT_REST]
 
     async def add(self, reference: HubReference, *, cache_dir: Path | None = None) -> str:
-        """Begin a download, or go on with the one there is of this reference; its id. Raises OSError."""
+        """Begin a download, or go on with the one there is of this reference; its id.
+
+        Any part of a split GGUF file stands for the whole, which goes by its first part. Raises OSError.
+        """
+        reference = replace(reference, file=parts_of(reference.file)[0])
         cache = cache_dir or hub_cache_dir()
         job = Job.of(self._data, reference, cache)
         watched = self._jobs.get(job.id)
@@ -111,24 +123,36 @@ class Downloads:
             self._wake()
 
     async def pause(self, id: str) -> None:
-        """Stop its process; what came is kept. Returns when it has ended."""
+        """Stop its process, if need be with force; what came is kept. Returns when it has ended.
+
+        Raises DownloadError when it cannot be reached or does not end.
+        """
         watched = self._jobs[id]
         async with self._launching:  # what is just being started can be stopped when that is done
             watched.wanted = False
         if watched.running:
-            self._signal(watched)
-            await watched.ended.wait()
+            await self._end(watched)
         elif watched.status.state not in AT_REST:
             self._show(watched, msgspec.structs.replace(watched.status, state="paused", message=""))
 
     async def cancel(self, id: str) -> None:
-        """Stop it and delete what came of it."""
+        """Stop it and delete what came of it, unless it is done by then: what is whole stays, as in `forget`.
+
+        Raises DownloadError as `pause` does, and OSError when it cannot be deleted.
+        """
         await self.pause(id)
         async with self._launching:
             watched = self._jobs.pop(id, None)
             if watched is None:
                 return
-            await asyncio.to_thread(watched.job.discard)
+            if watched.status.state == "done":
+                await asyncio.to_thread(watched.job.remove)
+                return
+            try:
+                await asyncio.to_thread(watched.job.discard)
+            except OSError:
+                self._jobs[id] = watched
+                raise
         self._show(watched, msgspec.structs.replace(watched.status, state="failed", reason="cancelled", message=""))
 
     async def forget(self, id: str) -> None:
@@ -143,10 +167,8 @@ class Downloads:
         """Let it go on when this program ends."""
         watched = self._jobs[id]
         watched.detached = True
-        if watched.process is not None and watched.process.stdin is not None:
-            with contextlib.suppress(OSError):  # it has just ended
-                watched.process.stdin.write(b"detach\n")
-                watched.process.stdin.flush()
+        if watched.process is not None:
+            say_to(watched.process, b"detach\n")
 
     async def wait(self, id: str, on_change: OnChange = lambda status: None) -> Path:
         """Where the result lies, once it is done. on_change hears of it meanwhile.
@@ -167,16 +189,17 @@ class Downloads:
         raise DownloadError(status.message, status.hint, status.reason)
 
     async def close(self, *, keep_going: bool = False) -> None:
-        """Pause them all, or let them go on without us; those of other programs are left alone."""
+        """Pause them all, or let them go on without us; those of other programs are left alone.
+
+        One that does not end, not even when it is killed, is left behind.
+        """
         async with self._launching:
             self.closed = True
         ours = [watched for watched in self._jobs.values() if watched.process is not None]
-        for watched in ours:
-            if keep_going:
+        if keep_going:
+            for watched in ours:
                 await self.detach(watched.job.id)
-            if not watched.detached:
-                self._signal(watched)
-        await asyncio.gather(*(watched.ended.wait() for watched in ours if not watched.detached))
+        await asyncio.gather(*(self._end_or_leave(watched) for watched in ours if not watched.detached))
         if keep_going:
             for watched in self._jobs.values():
                 if watched.wanted and not watched.running:
@@ -190,8 +213,10 @@ class Downloads:
 
     def _queue(self, watched: _Watched) -> None:
         watched.wanted = True
+        watched.detached = False  # that was said of the process that has ended
         watched.ended = asyncio.Event()
-        self._show(watched, msgspec.structs.replace(watched.status, state="queued", message="", hint="", reason=""))
+        status = msgspec.structs.replace(watched.status, state="queued", message="", hint="", reason="")
+        self._show(watched, msgspec.structs.replace(status, detached=False))
         self._wake()
 
     def _wake(self) -> None:
@@ -216,11 +241,9 @@ class Downloads:
 
     async def _launch(self, watched: _Watched) -> None:
         watched.wanted = False
-        # -P: a folder that happens to be called "engine" in the current directory is not what we mean.
-        command = (sys.executable, "-P", "-m", "engine.checkpoints.downloads.run", str(watched.job.directory))
         try:
             await asyncio.to_thread(watched.job.save_status, watched.status)  # what an earlier run said is over
-            watched.process = await asyncio.to_thread(_spawn, command, watched.job.log_path)
+            watched.process = await asyncio.to_thread(begin, watched.job.directory, watched.job.log_path)
         except OSError as error:
             message = f"The download could not be started: {error.strerror or error}."
             hint = "Make room (disk, processes, open files or memory ran out) and try again."
@@ -236,7 +259,7 @@ class Downloads:
             code = None
             if watched.process is not None:
                 code = watched.process.returncode
-                _close_stdin(watched.process)
+                close_stdin(watched.process)
             watched.process, watched.foreign = None, False
             status = status or watched.status
             if status.state not in AT_REST:
@@ -245,11 +268,35 @@ class Downloads:
         if status is not None and (status != watched.status) and not watched.wanted:
             self._show(watched, status)
 
-    def _signal(self, watched: _Watched) -> None:
+    async def _end_or_leave(self, watched: _Watched) -> None:
+        with contextlib.suppress(DownloadError):
+            await self._end(watched)
+
+    async def _end(self, watched: _Watched) -> None:
+        """Ask its process to end, kill it when it does not, and return when it has ended. Raises DownloadError."""
+        name, ended = watched.status.reference, watched.ended
+        for number, within in ((signal.SIGTERM, self._end_within_s), (signal.SIGKILL, _END_WITHIN_S)):
+            asked, waited = False, 0.0
+            while not ended.is_set() and waited < within:
+                asked = asked or _signal(watched, number)  # one that has just begun has not said yet which it is
+                pause = min(_LOOK_EVERY_S, within - waited)
+                waited += pause
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), pause)
+            if ended.is_set():
+                return
+            if not asked:
+                raise DownloadError(
+                    f"Something works on the download of {name}, and it is not the process that its record names.",
+                    "That one is gone, or on another machine: pause the download where it was begun.",
+                    "elsewhere",
+                )
         pid = watched.process.pid if watched.process is not None else watched.status.pid
-        if pid:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGTERM)
+        raise DownloadError(
+            f"The process of the download of {name} ({pid}) does not end, not even when it is killed.",
+            "The disk that it writes to may not answer. When that is well, try again.",
+            "stuck",
+        )
 
     def _show(self, watched: _Watched, status: Status) -> None:
         watched.status = status
@@ -291,20 +338,23 @@ def _existing(data: Path) -> list[tuple[Job, Status, bool]]:
         elif status.state in AT_REST:
             found.append((job, status, False))
         else:
-            found.append((job, msgspec.structs.replace(status, state="paused", message=_INTERRUPTED, pid=0), False))
+            found.append((job, _interrupted(status), False))
     return found
 
 
-def _spawn(command: Sequence[str], log_path: Path) -> Popen[bytes]:
-    # Not asyncio's: its transport kills what still runs when it is collected, and a detached download is to go on.
-    with log_path.open("ab") as log:
-        return Popen(command, stdin=PIPE, stdout=DEVNULL, stderr=log, start_new_session=True)
-
-
-def _close_stdin(process: Popen[bytes]) -> None:
-    if process.stdin is not None:
-        with contextlib.suppress(OSError):
-            process.stdin.close()
+def _signal(watched: _Watched, number: int) -> bool:
+    """Send its process a signal; False when it is not known yet which that is. Raises DownloadError."""
+    if watched.process is not None:
+        watched.process.send_signal(number)
+        return True
+    mark = watched.status.process
+    if mark is not None and mark.host != socket.gethostname():
+        raise DownloadError(
+            f"The download of {watched.status.reference} runs on another machine ({mark.host}).",
+            "Pause it there.",
+            "elsewhere",
+        )
+    return mark is not None and signal_process(mark, number)
 
 
 def _read(running: Sequence[_Watched]) -> list[tuple[_Watched, Status | None, bool]]:
@@ -322,7 +372,7 @@ def _without_last_word(job: Job, status: Status, code: int | None) -> Status:
 
     code: its exit status, None when it was not our child.
     """
-    status = msgspec.structs.replace(status, state="paused", message=_INTERRUPTED, pid=0, rate=0.0, left_s=None)
+    status = _interrupted(status)
     if code is not None and code > 0:
         said = job.last_words()
         message = f"Its process broke down: {said or f'status {code}'}"
@@ -331,6 +381,12 @@ def _without_last_word(job: Job, status: Status, code: int | None) -> Status:
     with contextlib.suppress(OSError):  # a full disk, or the directory is gone
         job.save_status(status)
     return status
+
+
+def _interrupted(status: Status) -> Status:
+    return msgspec.structs.replace(
+        status, state="paused", message=_INTERRUPTED, process=None, detached=False, rate=0.0, left_s=None
+    )
 
 
 def _forget_plan(job: Job) -> None:

@@ -18,14 +18,13 @@ import struct
 import threading
 from pathlib import Path
 
-import psutil
+from engine.checkpoints.downloads.processes import boot_id
 
 _MAGIC = b"HUGMAP01"
 _HEADER = struct.Struct("<8sQQ16s")
 _PAIR = struct.Struct("<QQ")
 _NUMBER = struct.Struct("<Q")
 _MAP_LIMIT = 1 << 26
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 NOTIFY_EVERY = 1 << 20  # bytes: who waits for more of a file is not woken for every packet
 
@@ -64,6 +63,8 @@ class Partial:
         self.segment = segment
         count = max(1, -(-self.size // segment))
         self.done = done or [0] * count
+        self._whole = 0  # segments from the start that lack nothing
+        self._count_whole()
         self._synced = list(self.done)
         table = b"".join(_PAIR.pack(value, value) for value in self.done)
         temporary = self.map_path.with_name(f"{self.map_path.name}.tmp")
@@ -99,12 +100,14 @@ class Partial:
     @property
     def prefix(self) -> int:
         """Bytes from the start without a gap."""
-        total = 0
-        for index, done in enumerate(self.done):
-            total += done
-            if done < self.length_of(index):
-                break
-        return total
+        if self._whole == len(self.done):
+            return self.size
+        return self.start_of(self._whole) + self.done[self._whole]
+
+    def _count_whole(self) -> None:
+        """Each segment is counted once in a file's life: asking for `prefix` costs the same however many there are."""
+        while self._whole < len(self.done) and self.done[self._whole] == self.length_of(self._whole):
+            self._whole += 1
 
     def write(self, index: int, era: int, data: bytes) -> bool:
         """Add bytes to a segment; False when the file began again since `era`. Raises OSError, ENOSPC among them.
@@ -124,6 +127,7 @@ class Partial:
             before, after = self.done[index], self.done[index] + len(data)
             self.done[index] = after
             _NUMBER.pack_into(self._map, _HEADER.size + index * _PAIR.size, after)
+            self._count_whole()
             if before // NOTIFY_EVERY != after // NOTIFY_EVERY or after == self.length_of(index):
                 self.changed.notify_all()
         return True
@@ -197,8 +201,4 @@ def _read_map(path: Path, size: int) -> tuple[int, list[int]] | None:
 
 def _boot() -> bytes:
     """16 bytes that another boot of this machine does not have."""
-    try:
-        text = _BOOT_ID.read_text()
-    except OSError:
-        text = str(int(psutil.boot_time()))
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return hashlib.blake2b(boot_id().encode(), digest_size=16).digest()

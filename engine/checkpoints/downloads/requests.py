@@ -23,6 +23,7 @@ CONNECT_S = 10.0
 STALL_S = 20.0  # without a byte for so long a connection is given up and made anew
 _REDIRECTS = 5
 _ERROR_BODY = 1 << 16
+_MOVED = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429})  # and all from 500 on
 _LONGEST_RETRY_AFTER_S = 600.0
 
@@ -54,7 +55,7 @@ class Remote:
     def open(self, path: str, size: int, span: tuple[int, int] | None) -> Iterator[Body]:
         """The bytes [start, end) of a file of this size, or all of them; the body is to be read inside the `with`.
 
-        Raises HfHubHTTPError, httpx2's errors, and BadAnswerError.
+        Raises HfHubHTTPError, httpx2's errors, BadAnswerError, and FetchFailedError for one that leads nowhere.
         """
         response = self._send(path, span)
         try:
@@ -110,18 +111,38 @@ class Remote:
         url = hf_hub_url(self.reference, path, revision=self._commit)
         for _ in range(_REDIRECTS):
             response = _get(url, span)
-            if not response.is_redirect:
+            if response.status_code not in _MOVED:
                 break
             response.close()
-            url = str(response.url.join(response.headers.get("location", "")))
+            url = _next_address(response, path)
+        else:
+            raise _led_astray(f"The Hub leads from address to address for {path}, and never to the file.")
         _raise_for_status(response)
-        if not _is_hub(str(response.url)):
+        if not is_hub(str(response.url)):
             self._stores[path] = str(response.url)
         return response
 
 
+def _next_address(response: httpx2.Response, path: str) -> str:
+    """Where a redirect leads. Raises FetchFailedError when that is no address on the web."""
+    location = response.headers.get("location", "")
+    try:
+        address = response.url.join(location)
+        if location and address.scheme in ("http", "https") and address.host and (address.port or 1) < 1 << 16:
+            return str(address)
+    except httpx2.InvalidURL:
+        pass
+    where = location.partition("?")[0][:200]  # behind it there may be a signature
+    raise _led_astray(f"The Hub leads to {where!r} for {path}, which is no address of a file on the web.")
+
+
+def _led_astray(message: str) -> FetchFailedError:
+    hint = "A proxy or a login page may have answered in its place: check the network and HF_ENDPOINT."
+    return FetchFailedError(message, hint, "server")
+
+
 def _get(url: str, span: tuple[int, int] | None) -> httpx2.Response:
-    headers = build_hf_headers(library_name="hugchat-tui", token=None if _is_hub(url) else False)
+    headers = build_hf_headers(library_name="hugchat-tui", token=None if is_hub(url) else False)
     headers["Accept-Encoding"] = "identity"
     if span is not None:
         headers["Range"] = f"bytes={span[0]}-{span[1] - 1}"
@@ -131,7 +152,8 @@ def _get(url: str, span: tuple[int, int] | None) -> httpx2.Response:
     return client.send(request, stream=True, follow_redirects=False)
 
 
-def _is_hub(url: str) -> bool:
+def is_hub(url: str) -> bool:
+    """Whether an address is the Hub's own, where its token may go: by scheme, host and port."""
     ours, its = httpx2.URL(constants.ENDPOINT), httpx2.URL(url)
     return (ours.scheme, ours.host, ours.port) == (its.scheme, its.host, its.port)
 
@@ -188,7 +210,7 @@ def trouble_of(error: BaseException, reference: str) -> Trouble | None:
     if isinstance(error, BadAnswerError):
         message = f"The server's answer is no use: {error}."
         return Trouble(message, FetchFailedError(message, "Try again later; what is here is kept.", "server"))
-    if isinstance(error, httpx2.TransportError):
+    if isinstance(error, httpx2.TransportError) and not isinstance(error, httpx2.UnsupportedProtocol):
         return Trouble(_broken(error), in_words(error, reference))
     return None
 

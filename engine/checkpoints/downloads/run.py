@@ -24,8 +24,9 @@ import msgspec
 from filelock import Timeout
 
 from engine.checkpoints.downloads.job import Job, Request
+from engine.checkpoints.downloads.processes import mark_of
 from engine.checkpoints.downloads.status import FileStatus, State, Status
-from engine.checkpoints.hub_errors import FetchFailedError, in_words
+from engine.checkpoints.hub_errors import FetchFailedError, cache_problem, in_words
 
 if TYPE_CHECKING:
     from engine.checkpoints.downloads.transfer import Transfer
@@ -66,7 +67,8 @@ class Reporter:
             if state != "done":
                 status = msgspec.structs.replace(status, files=tuple(map(_at_rest, status.files)))
             with contextlib.suppress(OSError):  # a full disk; who watches sees that the process has ended
-                self.job.save_status(msgspec.structs.replace(status, pid=0, updated=time.time()))
+                status = msgspec.structs.replace(status, process=None, detached=False, updated=time.time())
+                self.job.save_status(status)
 
     def _work(self) -> None:
         while not self._final.wait(_REPORT_S):
@@ -122,7 +124,7 @@ def main() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^c is for the program in the foreground, which then pauses us
-    first = msgspec.structs.replace(job.first_status(request), state="looking up", pid=os.getpid())
+    first = msgspec.structs.replace(job.first_status(request), state="looking up", process=mark_of(os.getpid()))
     reporter = Reporter(job, first)
     threading.Thread(target=_listen, args=(reporter, stop), daemon=True).start()
     threading.Thread(target=_leave_soon, args=(reporter, stop), daemon=True).start()
@@ -133,11 +135,8 @@ def main() -> None:
 def _end(reporter: Reporter, job: Job, request: Request, stop: threading.Event) -> None:
     """Download, and say how it ended."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the client is imported
-    from huggingface_hub.errors import HfHubHTTPError
-
     from engine.checkpoints.downloads.fetching import download
     from engine.checkpoints.downloads.transfer import StoppedError
-    from engine.checkpoints.hub_queries.failures import failure_of
 
     try:
         path = download(job, request, reporter, stop)
@@ -147,11 +146,20 @@ def _end(reporter: Reporter, job: Job, request: Request, stop: threading.Event) 
         reporter.end("failed", message=error.message, hint=error.hint, reason=error.reason)
     except Exception as error:  # noqa: BLE001 - whatever ends this process is told to who asked
         sys.stderr.write(_without_secrets("".join(traceback.format_exception(error))))
-        ours = isinstance(error, OSError) and not isinstance(error, HfHubHTTPError)
-        failure = (in_words if ours else failure_of)(error, request.repo_id)
+        failure = _failure(error, request)
         reporter.end("failed", message=_without_secrets(failure.message), hint=failure.hint, reason=failure.reason)
     else:
         reporter.end("done", path=str(path))
+
+
+def _failure(error: Exception, request: Request) -> FetchFailedError:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    from engine.checkpoints.hub_queries.failures import failure_of
+
+    if not isinstance(error, OSError) or isinstance(error, HfHubHTTPError):
+        return failure_of(error, request.repo_id)
+    return cache_problem(error, Path(request.cache_dir)) or in_words(error, request.repo_id)
 
 
 def _without_secrets(text: str) -> str:

@@ -24,14 +24,24 @@ class FileStatus(msgspec.Struct, frozen=True):
     state: Literal["queued", "downloading", "checking", "waiting", "done"] = "queued"
 
 
+class ProcessMark(msgspec.Struct, frozen=True):
+    """A process, told from every other one. host: its machine's name. boot, started: of the machine and of the
+    process, as opaque words to be compared."""
+
+    pid: int
+    host: str
+    boot: str
+    started: str
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A download.
 
     id: names its job directory. file: the one file that was asked for, empty for what loading needs. commit: empty
     until the Hub was asked. done, total: bytes; total is 0 until it is known. rate: bytes a second over the last
     seconds. left_s: at that rate, None when unknown. message, hint, reason: why it waits, retries or failed (reason as
-    in DownloadError). path: where the result lies, empty until it is done. pid: of its process, 0 without one.
-    detached: goes on when the program that began it ends. updated: seconds since the epoch.
+    in DownloadError). path: where the result lies, empty until it is done. process: that works on it, None without
+    one. detached: goes on when the program that began it ends. updated: seconds since the epoch.
     """
 
     id: str
@@ -50,9 +60,14 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     hint: str = ""
     reason: str = ""
     path: str = ""
-    pid: int = 0
+    process: ProcessMark | None = None
     detached: bool = False
     updated: float = 0.0
+
+    @property
+    def pid(self) -> int:
+        """Of its process, on whichever machine that runs; 0 without one."""
+        return self.process.pid if self.process is not None else 0
 
     @property
     def reference(self) -> str:

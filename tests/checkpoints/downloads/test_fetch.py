@@ -11,7 +11,8 @@ from engine.checkpoints.children import OnProgress
 from engine.checkpoints.downloads.choosing import choose_files
 from engine.checkpoints.downloads.manager import DownloadError, Downloads
 from engine.checkpoints.downloads.status import Status
-from engine.checkpoints.hub_cache import HubReference
+from engine.checkpoints.hub_cache import HubReference, parse_hub_reference
+from engine.checkpoints.hub_errors import FetchFailedError
 from engine.checkpoints.resolve import resolve
 from tests.checkpoints.builders import make_gguf, model_files
 from tests.hub_server import HubServer, Request
@@ -94,6 +95,68 @@ async def test_a_named_gguf_file_is_fetched_alone(hub: HubServer, tmp_path: Path
     error = await _failure(tmp_path, HubReference("org/quants"))
     assert error.reason == "unusable"
     assert "a.gguf, b.gguf" in error.hint
+
+
+_SPLIT = [f"Q4_K_M/big-Q4_K_M-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("asked_for", _SPLIT)
+async def test_a_split_gguf_in_a_folder_is_fetched_whole_whichever_part_is_named(
+    hub: HubServer, tmp_path: Path, asked_for: str
+) -> None:
+    files = {name: name.encode() * 1000 for name in [*_SPLIT, "Q8_0/big-Q8_0.gguf", "README.md"]}
+    hub.add("org/quants", files)
+    reference = parse_hub_reference(f"org/quants/{asked_for}")
+    assert reference is not None
+    path = await _fetch(tmp_path, reference)
+    assert path.name == "big-Q4_K_M-00001-of-00003.gguf", "that is the one to be opened"
+    snapshot = path.parent.parent
+    assert {name: (snapshot / name).read_bytes() for name in _SPLIT} == {name: files[name] for name in _SPLIT}
+    assert sorted(file.name for file in snapshot.iterdir()) == ["Q4_K_M"]
+
+
+async def test_a_gguf_in_a_folder_is_fetched_alone(hub: HubServer, tmp_path: Path) -> None:
+    data = make_gguf(tmp_path / "x.gguf").read_bytes()
+    hub.add("org/quants", {"Q8_0/a.gguf": data, "Q4_0/a.gguf": data + b"b"})
+    path = await _fetch(tmp_path, HubReference("org/quants", "main", "Q8_0/a.gguf"))
+    assert path.read_bytes() == data
+    found = resolve("org/quants/Q8_0/a.gguf", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    assert (found.path, found.problem) == (path, None)
+
+
+def test_of_ggufs_those_of_the_named_quantisation_are_offered_first_and_a_split_one_once() -> None:
+    names = [*(f"other-{number}.gguf" for number in range(9)), *_SPLIT]
+    with pytest.raises(FetchFailedError) as caught:
+        choose_files(names, "Q4_K_M.gguf")
+    assert caught.value.reason == "not-found"
+    assert f"behind the id: {_SPLIT[0]}, other-0.gguf, " in caught.value.hint
+    assert caught.value.hint.endswith("other-6.gguf and 2 more")
+
+
+def test_a_split_gguf_without_all_of_its_parts_is_refused() -> None:
+    with pytest.raises(FetchFailedError, match="2 of the 3 parts") as caught:
+        choose_files(_SPLIT[1:], _SPLIT[1])
+    assert caught.value.reason == "unusable"
+
+
+@pytest.mark.parametrize("name", ["a-00000-of-00002.gguf", "a-00003-of-00002.gguf", "a-1-of-2.gguf", "a.gguf"])
+def test_what_is_not_numbered_as_a_part_is_a_file_of_its_own(name: str) -> None:
+    assert choose_files([name, "b.gguf"], name) == [name]
+
+
+async def test_the_same_content_under_two_names_is_fetched_once(hub: HubServer, tmp_path: Path) -> None:
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    content = model_files(tmp_path, weights=4_000_000)["model.safetensors"]
+    hub.add("org/model", {"config.json": b"{}", "vocab.json": b"{}", shards[0]: content, shards[1]: content})
+    seen: list[Status] = []
+    downloads = Downloads(tmp_path / "data", seen.append)
+    path = await downloads.wait(await downloads.add(MODEL, cache_dir=tmp_path / "cache"))
+    await downloads.close()
+    assert [(path / name).read_bytes() == content for name in shards] == [True, True]
+    assert len(_requested(hub, "/storage/")) == 1
+    assert len([request for request in _requested(hub, ".json") if "/resolve/" in request.path]) == 1
+    states = {file.state for status in seen for file in status.files}
+    assert "waiting" not in states, "nobody else is fetching it"
 
 
 async def test_the_token_opens_a_private_repository_and_never_travels_to_another_host(

@@ -102,15 +102,23 @@ async def test_cancel_leaves_nothing_of_it(hub: HubServer, tmp_path: Path, gate:
 
 async def test_cancel_keeps_what_was_there_before(hub: HubServer, tmp_path: Path) -> None:
     """A second GGUF of a repository is cancelled: the first one, and what both share, stay."""
-    files = {"README.md": b"# card", "a.gguf": b"GGUF" * 1000, "b.gguf": b"GGUF" * 2000}
+    files = {"README.md": b"# card", "a.gguf": b"GGUF" * 1000, "b.gguf": b"GGUF" * 1_000_000}
     hub.add("org/quants", files)
-    downloads, _ = _manager(tmp_path)
+    opened = threading.Event()
+
+    def wait_half_way(request: Request) -> None:
+        if request.sent >= 2_000_000:
+            opened.wait()
+
+    hub.before_chunk = wait_half_way
+    downloads, watcher = _manager(tmp_path)
     first = await downloads.wait(
         await downloads.add(HubReference("org/quants", file="a.gguf"), cache_dir=tmp_path / "cache")
     )
     second = await downloads.add(HubReference("org/quants", file="b.gguf"), cache_dir=tmp_path / "cache")
-    await downloads.wait(second)
+    await watcher.until(lambda status: status.file == "b.gguf" and status.done >= 1_000_000)
     await downloads.cancel(second)
+    opened.set()
     await downloads.close()
     assert first.read_bytes() == files["a.gguf"]
     assert not (first.parent / "b.gguf").exists()

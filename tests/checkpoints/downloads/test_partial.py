@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, SupportsIndex
 
 import pytest
 from hypothesis import given
@@ -100,3 +102,43 @@ def test_discard_leaves_nothing(tmp_path: Path) -> None:
     _write(_open(tmp_path), 0, 10)
     discard(tmp_path, "e")
     assert list(tmp_path.iterdir()) == []
+
+
+class _Counting(list[int]):
+    looks = 0
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        self.looks += 1
+        return super().__getitem__(index)
+
+    def __iter__(self) -> Iterator[int]:
+        for value in super().__iter__():
+            self.looks += 1
+            yield value
+
+
+def test_the_start_without_a_gap_is_known_without_looking_at_every_segment(tmp_path: Path) -> None:
+    """A file of a terabyte has 32,000 of them, and its checksum asks after each packet."""
+    count = 1000
+    partial = Partial(tmp_path, "e", count, 1)
+    partial.done = counting = _Counting(partial.done)
+    for index in range(count):
+        assert partial.prefix == index
+        partial.write(index, partial.era, b"x")
+    assert partial.prefix == count
+    assert counting.looks < 10 * count
+
+
+@given(order=st.permutations(range(6)), size=st.integers(16, 18))
+def test_the_start_without_a_gap_is_what_the_segments_say(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], size: int
+) -> None:
+    partial = Partial(tmp_path_factory.mktemp("blobs"), "e", size, 3)
+    for index in order:
+        for data in (b"x", b"y" * (partial.length_of(index) - 1)):
+            partial.write(index, partial.era, data)
+            gaps = [at for at in range(size) if at % 3 >= partial.done[at // 3]]
+            assert partial.prefix == (gaps[0] if gaps else size)
+    partial.begin_again()
+    assert partial.prefix == 0
+    partial.close()
