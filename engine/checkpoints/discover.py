@@ -10,7 +10,7 @@ from engine.checkpoints.adapters import with_base
 from engine.checkpoints.describe import describe
 from engine.checkpoints.hub_cache import MODELS_PREFIX, Snapshot, all_snapshots, repository_snapshots
 from engine.checkpoints.model import Checkpoint, Source
-from engine.checkpoints.paths import hub_cache_dir, models_dir, runs_dir
+from engine.checkpoints.paths import full_path, hub_cache_dir, models_dir, runs_dir
 from engine.checkpoints.reading import is_folder
 from engine.checkpoints.runs import run_checkpoints
 from engine.checkpoints.starter import STARTER, starter_installed, starter_path
@@ -61,7 +61,7 @@ def _all_places(folders: Sequence[Path], data_dir: Path, cache_dir: Path) -> Ite
     yield from starter_place(data_dir)
     yield from _in_cache(cache_dir)
     for folder in folders:
-        for place in folder_places(folder.expanduser().absolute()):
+        for place in folder_places(full_path(folder)):
             yield from _in_cache(place.path) if isinstance(place, OtherCache) else (place,)
     yield from own_places(data_dir)
 

@@ -56,5 +56,13 @@ def hub_cache_dir() -> Path:
     return _expanded(xdg) / "huggingface" / "hub"
 
 
+def full_path(folder: Path) -> Path:
+    """A folder that a person named, from the root; "~" and "~user" stand for a home where there is such a user."""
+    try:
+        return folder.expanduser().absolute()
+    except RuntimeError:  # no such user: then it is a folder of that name, which is most likely not there
+        return folder.absolute()
+
+
 def _expanded(path: str) -> Path:
     return Path(os.path.expandvars(path)).expanduser().absolute()

@@ -185,7 +185,8 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
         first, last = entry.data_offsets
         count = math.prod(entry.shape)
         bits = _DTYPE_BITS.get(entry.dtype)
-        if (entry.shape and min(entry.shape) < 0) or (bits is not None and count * bits != (last - first) * 8):
+        negative = first < 0 or (entry.shape and min(entry.shape) < 0)
+        if negative or (bits is not None and count * bits != (last - first) * 8):
             raise UnreadableError(f"{path.name} has a broken header: the size of {name[:80]} makes no sense")
         elements[entry.dtype] = elements.get(entry.dtype, 0) + count
         if last > end:  # cheaper than max(), and a library holds a quarter of a million tensors

@@ -56,6 +56,7 @@ _FACTS = (
     "safetensors",
 )
 _CONFIG_LIMIT = 1024 * 1024
+_PROBLEM_LIMIT = 2000  # characters
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(?:.*?\n)?---[ \t]*(?:\r?\n|$)\s*", re.DOTALL)
 # It turns pickles into safetensors: https://huggingface.co/spaces/safetensors/convert. What anybody else proposes to
 # a repository may be anything, and is recommended to nobody.
@@ -156,7 +157,7 @@ def describe(request: Info) -> HubRepository:
         adapter_of=tagged(tags, "base_model:adapter:"),
         files=files,
         chosen=chosen,
-        problem=unusable or (architecture_problem(config()) or "" if is_model else ""),
+        problem=clipped(unusable or (architecture_problem(config()) if is_model else ""), _PROBLEM_LIMIT),
         needs_remote_code=is_model and bool(foreign_classes(config())),
         pickle_only=bool(pickles),
         safetensors_revision=converted(),
@@ -215,7 +216,8 @@ def _config(repo_id: str, commit: str) -> dict[str, object]:
 
 def _card(repo_id: str, commit: str) -> str:
     card = _content(repo_id, commit, "README.md", CARD_LIMIT).decode("utf-8", "replace")
-    return _FRONT_MATTER.sub("", card, count=1) if card.startswith("---") else card
+    front = _FRONT_MATTER.match(card)  # only there: to look for it anywhere takes minutes for some cards
+    return card[front.end() :] if front is not None else card
 
 
 def _content(repo_id: str, commit: str, name: str, limit: int) -> bytes:

@@ -13,11 +13,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from engine.checkpoints.hub_errors import FetchFailedError
 from engine.checkpoints.hub_queries.messages import (
     AnyAnswer,
     AnyRequest,
@@ -31,10 +33,11 @@ from engine.checkpoints.hub_queries.messages import (
 )
 
 if TYPE_CHECKING:
-    from httpx2 import Client, Request
+    from httpx2 import Client, Request, Response
 
 CONNECT_S = 10.0
 ANSWER_S = 45.0  # for all that one request has to ask
+ANSWER_LIMIT = 64 * 1024 * 1024  # bytes of one answer, unpacked: facts of a repository of 100,000 files
 
 _end: ContextVar[float] = ContextVar("end")  # of the time for the request that this thread answers
 
@@ -56,23 +59,51 @@ def main() -> None:
 
 
 def _bounded_client() -> Client:
-    """The client's own HTTP session, with an end to every wait: by itself it waits for ever."""
+    """The client's own HTTP session, with an end to every wait and answer: by itself it waits and reads for ever."""
     from huggingface_hub.utils._http import default_client_factory
 
     session = default_client_factory()
     hooks = session.event_hooks
-    session.event_hooks = {**hooks, "request": [*hooks["request"], _bound]}
+    session.event_hooks = {"request": [*hooks["request"], _bound], "response": [*hooks["response"], _bound_answer]}
     return session
 
 
 def _bound(request: Request) -> None:
     from huggingface_hub import constants
 
+    left = _time_left()
+    stall = min(constants.HF_HUB_DOWNLOAD_TIMEOUT, left)
+    request.extensions["timeout"] = {"connect": min(CONNECT_S, left), "read": stall, "write": stall, "pool": stall}
+
+
+def _bound_answer(response: Response) -> None:
+    """Some that come a byte at a time never stall and never end, and a few packed bytes may be gigabytes."""
+    from huggingface_hub import constants
+
+    unbounded = response.iter_bytes
+
+    def iter_bytes(chunk_size: int | None = None) -> Iterator[bytes]:
+        read = 0
+        for chunk in unbounded(chunk_size):
+            read += len(chunk)
+            if read > ANSWER_LIMIT:
+                raise FetchFailedError(
+                    f"{constants.ENDPOINT} answered with more than {ANSWER_LIMIT >> 20} MiB.",
+                    "Ask for something narrower; a proxy or a login page may also have answered in its place.",
+                    "server",
+                )
+            _time_left()
+            yield chunk
+
+    response.iter_bytes = iter_bytes  # type: ignore[method-assign]
+
+
+def _time_left() -> float:
+    """Seconds for the request that this thread answers. Raises TimeoutError when there are none."""
     left = _end.get() - time.monotonic()
     if left <= 0:
         raise TimeoutError(f"no whole answer within {ANSWER_S:.0f} seconds")
-    stall = min(constants.HF_HUB_DOWNLOAD_TIMEOUT, left)
-    request.extensions["timeout"] = {"connect": min(CONNECT_S, left), "read": stall, "write": stall, "pool": stall}
+    return left
 
 
 def _serve(request: AnyRequest, answers: BinaryIO, sending: threading.Lock) -> None:

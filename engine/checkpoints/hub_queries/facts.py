@@ -8,6 +8,7 @@ from engine.checkpoints.hub_queries.messages import Gated
 
 _TAGS = 500
 _LARGEST = 2**63 - 1
+_LATEST_S = 2.0**35  # since the epoch: calendars end somewhere
 
 
 def clipped(value: object, limit: int = 200) -> str:
@@ -25,9 +26,10 @@ def seconds(value: object) -> float:
     """Seconds since the epoch of a date as the Hub writes it, "2026-01-02T03:04:05.000Z", or as its client reads it."""
     try:
         date = datetime.fromisoformat(value) if isinstance(value, str) else value
-        return date.timestamp() if isinstance(date, datetime) else 0.0
+        moment = date.timestamp() if isinstance(date, datetime) else 0.0
     except (ValueError, OverflowError):
         return 0.0
+    return moment if 0 < moment < _LATEST_S else 0.0
 
 
 def gated_how(value: object) -> Gated:

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from engine.checkpoints.downloads.choosing import parts_of
+
 SearchKind = Literal["models", "gguf", "adapters", "all"]
 """models: what the Hub lists as text generation, in any format. gguf: repositories with GGUF files. adapters: those
 made with peft. all: whatever the Hub has."""
@@ -97,8 +99,17 @@ class HubRepository(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ggufs(self) -> list[HubFile]:
-        """Files that can be pulled by name, each a model of its own."""
-        return [file for file in self.files if file.path.endswith(".gguf") and "/" not in file.path]
+        """Files that can be pulled by name, each a model of its own.
+
+        A split one is its first part, with the size of all, and is left out where parts of it are missing.
+        """
+        by_path = {file.path: file for file in self.files}
+        found = []
+        for file in self.files:
+            parts = parts_of(file.path)
+            if file.path.lower().endswith(".gguf") and file.path == parts[0] and by_path.keys() >= set(parts):
+                found.append(msgspec.structs.replace(file, size=sum(by_path[part].size for part in parts)))
+        return found
 
 
 CARD_LIMIT = 256 * 1024

@@ -19,7 +19,7 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from engine.checkpoints.children import ChildFailedError, OnProgress, Report, connect_to_parent, run_module
@@ -111,15 +111,15 @@ async def _temporary(parent: Path) -> AsyncIterator[Path]:
 
 
 def _remove_leftovers(parent: Path) -> None:
+    """What is not ours to open or delete, in a folder that several people use, stays."""
     for path in parent.glob(f"{_TEMPORARY}*"):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path)
-        except BlockingIOError:
-            continue  # its process lives
-        finally:
-            os.close(descriptor)
+        with suppress(OSError):  # BlockingIOError: its process lives
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+            finally:
+                os.close(descriptor)
 
 
 async def _copy(row: Row, directory: Path, cache: str, on_progress: OnProgress) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 import engine.checkpoints
-from engine.checkpoints.library.notes import load_entries, write_atomically
+from engine.checkpoints.library.notes import load_entries, said_of, write_atomically
 from engine.checkpoints.library.rows import Places, Row, checkpoint_from_plain, row_from_plain, to_json
 from engine.checkpoints.model import Checkpoint
 from engine.checkpoints.reading import modified
@@ -47,11 +47,9 @@ def load_index(places: Places) -> list[Row]:
         rows = [row_from_plain(json.loads(line)["row"]) for line in lines]
     except _DAMAGE:
         return []  # damaged, or of another version: the scan will write it anew
+    said = [said_of(entries, row.key, row.refs) for row in rows]
     return [
-        msgspec.structs.replace(row, alias=entries[row.key].alias, note=entries[row.key].note)
-        if row.key in entries
-        else row
-        for row in rows
+        msgspec.structs.replace(row, alias=each.alias, note=each.note) for row, each in zip(rows, said, strict=True)
     ]
 
 

@@ -18,11 +18,12 @@ from engine.checkpoints.discover import OtherCache, folder_places, own_places, s
 from engine.checkpoints.hub_cache import MODELS_PREFIX, repository_id
 from engine.checkpoints.library.index import Known, fingerprint
 from engine.checkpoints.library.lineage import lineages
-from engine.checkpoints.library.notes import Entry, load_entries
+from engine.checkpoints.library.notes import Entry, load_entries, said_of
 from engine.checkpoints.library.occupied import Occupied, entry_at, walk
 from engine.checkpoints.library.repository import LOCKS, Part, add_locks, count_own_bytes, place_part, repository_parts
 from engine.checkpoints.library.rows import Inventory, Places, Row, RowKind
 from engine.checkpoints.model import Checkpoint
+from engine.checkpoints.paths import full_path
 from engine.checkpoints.reading import reason
 
 _OTHER_REPOSITORIES = {"datasets": "data set", "spaces": "space", "kernels": "compute kernel"}
@@ -71,7 +72,7 @@ class Stocktaking:
             yield place_part(place)
         yield from self._cache_parts(self._places.cache_dir)
         for folder in self._places.folders:
-            for found in folder_places(folder.expanduser().absolute()):
+            for found in folder_places(full_path(folder)):
                 yield from _repositories(found.path) if isinstance(found, OtherCache) else (place_part(found),)
         for place in own_places(self._places.data_dir):
             yield place_part(place)
@@ -128,7 +129,7 @@ class Stocktaking:
         )
 
     def _entry(self, part: Part, checkpoint: Checkpoint | None) -> Entry:
-        found = self._entries.get(part.key, Entry())
+        found = said_of(self._entries, part.key, part.refs)
         if checkpoint is not None and checkpoint.key != part.key and checkpoint.key in self._entries:
             return replace(found, used=max(found.used, self._entries[checkpoint.key].used))
         return found

@@ -13,6 +13,7 @@ from engine.checkpoints.reading import is_folder
 
 BLOCK = 512  # bytes of st_blocks' unit, whatever the file system's own is
 Inode = tuple[int, int]  # device and number: two names of one file have the same
+_LATEST_S = 2.0**35  # since the epoch: file systems keep moments for which there is no calendar
 
 
 class Entry(NamedTuple):
@@ -28,7 +29,8 @@ class Entry(NamedTuple):
 class Occupied:
     """The files and folders that one row refers to.
 
-    modified, used: of the newest, in seconds since the epoch. A folder's times say nothing: reading it changes them.
+    modified, used: of the newest, in seconds since the epoch; what claims to be later than the year 3000 is left out.
+    A folder's times say nothing: reading it changes them.
     """
 
     bytes_of: dict[Inode, int] = field(default_factory=dict)
@@ -49,8 +51,10 @@ class Occupied:
             self.bytes_of[status.st_dev, status.st_ino] = status.st_blocks * BLOCK
 
     def note_times(self, status: os.stat_result) -> None:
-        self.modified = max(self.modified, status.st_mtime)
-        self.used = max(self.used, status.st_atime)
+        if status.st_mtime < _LATEST_S:
+            self.modified = max(self.modified, status.st_mtime)
+        if status.st_atime < _LATEST_S:
+            self.used = max(self.used, status.st_atime)
 
 
 def walk(top: str) -> Iterator[Entry]:

@@ -12,19 +12,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.checkpoints.library.occupied import BLOCK, Inode, entry_at, walk
+from engine.checkpoints.library.occupied import BLOCK, Inode, entry_at, followed, walk
 from engine.checkpoints.library.repository_removal import MustStayError, is_held, repository_going
 from engine.checkpoints.library.rows import Places, Row
 from engine.checkpoints.library.running import run_is_going
 from engine.checkpoints.library.shared_store import all_content, content_of, freed_with, list_of, lock_of, store_of
-from engine.checkpoints.paths import models_dir, runs_dir
+from engine.checkpoints.paths import full_path, models_dir, runs_dir
 from engine.checkpoints.reading import reason
 
 _REPOSITORY = re.compile(r"(?:models|datasets|spaces|kernels)--.+")
 # What belongs to a checkpoint in a folder of the person's. Whatever else lies there is theirs and stays.
+_WEIGHTS = re.compile(
+    r".*\.safetensors|(pytorch_model|adapter_model)[\w.-]*\.bin|flax_model[\w.-]*\.msgpack|tf_model[\w.-]*\.h5",
+    re.IGNORECASE,
+)
 _OWN_FILES = re.compile(
-    r".*\.safetensors|.*\.(safetensors|bin)\.index\.json|(pytorch_model|adapter_model)[\w.-]*\.bin|flax_model[\w.-]*\.msgpack"
-    r"|tf_model[\w.-]*\.h5|[\w.-]*config[\w.-]*\.json|tokenizer[\w.-]*\.json|special_tokens_map\.json|added_tokens\.json"
+    r".*\.(safetensors|bin)\.index\.json|[\w.-]*config[\w.-]*\.json|tokenizer[\w.-]*\.json|special_tokens_map\.json|added_tokens\.json"
     r"|vocab\.(json|txt)|merges\.txt|chat_template[\w.-]*\.(json|jinja)|tekken\.json|[\w.-]+\.(model|tiktoken)"
     r"|(modeling|configuration|tokenization)_\w+\.py|hugchat\.json|manifest\.json|trainer_state\.json|training_args\.bin"
     r"|(optimizer|scheduler|scaler)\.pt|(all|train|eval)_results\.json|rng_state[\w.-]*\.pth|README[\w.-]*\.md|(LICEN[CS]E|NOTICE|USE_POLICY)[\w.-]*"
@@ -82,8 +85,8 @@ def plan_removal(rows_to_delete: Sequence[Row], all_rows: Sequence[Row], places:
     for row in rows_to_delete:
         try:
             accepted.setdefault(_unit(row, places), []).append(row)
-        except MustStayError as error:
-            refuses.append(Refusal(row, str(error)))
+        except (MustStayError, OSError) as error:
+            refuses.append(Refusal(row, _why(error)))
     keys = {row.key for rows in accepted.values() for row in rows}
     staying = [row for row in all_rows if row.key not in keys]
     paths: list[Path] = []
@@ -104,8 +107,7 @@ def plan_removal(rows_to_delete: Sequence[Row], all_rows: Sequence[Row], places:
                 raise MustStayError("There is nothing of it on the disk any more. Look through the library again.")
             paths += found
         except (MustStayError, OSError) as error:
-            why = str(error) if isinstance(error, MustStayError) else f"It cannot be looked through: {reason(error)}."
-            refuses += [Refusal(row, why) for row in accepted.pop(unit)]
+            refuses += [Refusal(row, _why(error)) for row in accepted.pop(unit)]
     contents, kept = _store_contents(blobs, accepted)
     paths += contents
     freed, linked_elsewhere = _measure(paths)
@@ -117,8 +119,15 @@ def plan_removal(rows_to_delete: Sequence[Row], all_rows: Sequence[Row], places:
     )
 
 
+def _why(error: MustStayError | OSError) -> str:
+    return str(error) if isinstance(error, MustStayError) else f"It cannot be looked through: {reason(error)}."
+
+
 def _unit(row: Row, places: Places) -> Path:
-    """The repository or the path that a row is deleted with. Raises MustStayError for what must not be deleted."""
+    """The repository or the path that a row is deleted with.
+
+    Raises MustStayError for what must not be deleted, OSError where we may not look.
+    """
     key = Path(row.key)
     root = next((root for root in _roots(row, places) if key.is_relative_to(root)), None)
     if root is None or not key.is_absolute() or ".." in key.parts or os.path.normpath(key) != row.key:
@@ -147,7 +156,7 @@ def _unit(row: Row, places: Places) -> Path:
 
 def _roots(row: Row, places: Places) -> tuple[Path, ...]:
     """The folders below which a row may lie. A folder of the person's may be a Hugging Face cache itself."""
-    folders = tuple(folder.expanduser().absolute() for folder in places.folders)
+    folders = tuple(map(full_path, places.folders))
     if row.source == "cache":
         return places.cache_dir, *folders
     if row.source == "folder":
@@ -181,10 +190,9 @@ def _folder_or_file(path: Path, row: Row) -> tuple[list[Path], list[Path]]:
     entries = sorted(path.iterdir())
     own = [entry for entry in entries if _is_own(entry, row)]
     others = [entry for entry in entries if entry not in own]
-    if not own:
-        raise MustStayError(
-            "Nothing in it is known to be part of a checkpoint. Delete it yourself if it is not needed."
-        )
+    # Many a folder that has nothing to do with checkpoints holds a config.json, a README and a licence.
+    if not any(_is_weights(entry, row) for entry in own):
+        raise MustStayError("It holds no weights, so it may be something else. Delete it yourself if it is not needed.")
     return (own, others) if others else ([path], [])
 
 
@@ -192,8 +200,12 @@ def _is_own(entry: Path, row: Row) -> bool:
     if entry.is_dir() and not entry.is_symlink():
         # What the Hub's client keeps in folders it downloads to.
         return entry.name == ".cache" and [child.name for child in entry.iterdir()] == ["huggingface"]
+    return _is_weights(entry, row) or _OWN_FILES.fullmatch(entry.name) is not None
+
+
+def _is_weights(entry: Path, row: Row) -> bool:
     is_row = row.checkpoint is not None and entry == row.checkpoint.path
-    return is_row or _OWN_FILES.fullmatch(entry.name) is not None
+    return is_row or _WEIGHTS.fullmatch(entry.name) is not None
 
 
 def _store_contents(blobs: set[Path], units: Iterable[Path]) -> tuple[list[Path], list[Path]]:
@@ -206,10 +218,17 @@ def _store_contents(blobs: set[Path], units: Iterable[Path]) -> tuple[list[Path]
             continue
         contents = {content for blob in blobs if (content := content_of(blob, store)) is not None}
         freed = set(freed_with(sorted(contents), blobs))
-        freed = {content for content in freed if not is_held(lock_of(content))}
+        freed = {content for content in freed if not _may_be_held(lock_of(content))}
         going += [path for content in sorted(freed) for path in (content, list_of(content))]
         staying += sorted(contents - freed)
     return going, staying
+
+
+def _may_be_held(lock: Path) -> bool:
+    try:
+        return is_held(lock)
+    except OSError:  # another account's, or no lock at all
+        return True
 
 
 def _measure(paths: Sequence[Path]) -> tuple[int, int]:
@@ -231,11 +250,13 @@ def _measure(paths: Sequence[Path]) -> tuple[int, int]:
 
 
 def _blocks(paths: Iterable[Path]) -> int:
-    """What these files take up, each once, with the store's content behind a link."""
+    """What these files take up, each once, with the store's content behind a link; nothing of what is gone."""
     found: dict[Inode, int] = {}
-    for path in paths:
-        for status in (path.lstat(), path.stat()):
-            found[status.st_dev, status.st_ino] = status.st_blocks * BLOCK
+    for path in map(str, paths):
+        entry = entry_at(path)
+        for status in (entry and entry.status, followed(path)):
+            if status is not None:
+                found[status.st_dev, status.st_ino] = status.st_blocks * BLOCK
     return sum(found.values())
 
 

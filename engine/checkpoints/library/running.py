@@ -35,7 +35,10 @@ def run_is_going(run: Path) -> bool:
         ended = process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-    return not ended and (not isinstance(started, int | float) or abs(began - started) < _SAME_START_S)
+    if ended or not isinstance(started, int | float):
+        return not ended
+    # Compared, not subtracted: what is written there may be too large for that.
+    return began - _SAME_START_S < started < began + _SAME_START_S
 
 
 def _written_lately(events: Path) -> bool:

@@ -16,9 +16,11 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from engine.checkpoints.reading import UnreadableError, read_whole
+
 _NAME = "blobs"
 _MARKER = ".huggingface-shared-blobs"
-_VERSION = "1\n"
+_VERSION = b"1\n"
 _HASH = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{2}")
 _USER = re.compile(r"(?:models|datasets|spaces|kernels)--[^/]+/blobs/[^/]+")
@@ -30,8 +32,8 @@ def store_of(cache: Path) -> Path | None:
     store = cache / _NAME
     marker = store / _MARKER
     try:
-        known = not store.is_symlink() and not marker.is_symlink() and marker.read_text("ascii") == _VERSION
-    except (OSError, UnicodeDecodeError):
+        known = not store.is_symlink() and not marker.is_symlink() and read_whole(marker, len(_VERSION)) == _VERSION
+    except (OSError, UnreadableError):
         return None
     return store if known else None
 
@@ -64,15 +66,20 @@ def lock_of(content: Path) -> Path:
 def users_of(content: Path) -> set[Path] | None:
     """The blobs that link to a content; None when its list cannot be read, so that there may be more."""
     store = content.parent.parent
-    path = list_of(content)
+    blobs = listed_in(list_of(content), store.parent)
+    return None if blobs is None else {blob for blob in blobs if content_of(blob, store) == content}
+
+
+def listed_in(path: Path, cache: Path) -> set[Path] | None:
+    """The blobs that a list of users names, which may lie in a trash now; None when it cannot be read."""
     try:
-        if path.is_symlink() or path.stat().st_size > _LIST_LIMIT:
+        data = None if path.is_symlink() else read_whole(path, _LIST_LIMIT)
+        if data is None:
             return None
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = data.decode().splitlines()
+    except (OSError, UnreadableError, UnicodeDecodeError):
         return None
-    blobs = {store.parent / line for line in lines if _USER.fullmatch(line) and ".." not in line.split("/")}
-    return {blob for blob in blobs if content_of(blob, store) == content}
+    return {cache / line for line in lines if _USER.fullmatch(line) and ".." not in line.split("/")}
 
 
 def freed_with(contents: Iterable[Path], going: set[Path]) -> Iterator[Path]:
@@ -84,12 +91,14 @@ def freed_with(contents: Iterable[Path], going: set[Path]) -> Iterator[Path]:
 
 
 def add_user(content: Path, blob: Path) -> None:
-    """See to it that the list of a content's users names this blob. Its lock is held by the caller."""
-    line = blob.relative_to(content.parent.parent.parent).as_posix()
-    path = list_of(content)
-    listed = path.read_text("utf-8").splitlines() if path.exists() else []
-    if line not in listed:
+    """See to it that the list of a content's users names this blob. Its lock is held by the caller.
+
+    A list that cannot be read needs no name: what it belongs to is never deleted.
+    """
+    cache, path = content.parent.parent.parent, list_of(content)
+    listed = listed_in(path, cache) if os.path.lexists(path) else set()
+    if listed is not None and blob not in listed:
         with path.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+            file.write(f"{blob.relative_to(cache).as_posix()}\n")
             file.flush()
             os.fsync(file.fileno())

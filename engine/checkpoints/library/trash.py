@@ -7,7 +7,8 @@ are places that the Hub's client does not scan), for everything else beside what
 data/trash/<id>.jsonl is the journal: {"number", "moves": [[from, to], ...]} before anything is moved, then {"done":
 number}, and {"restoring": number} and {"restored": number} around an undo. <id>.lock is held while its process lives;
 the system frees it when the process dies, however. The next start then puts back what was moved by a deletion that
-did not come to its end, or not yet moved back by an undo, and deletes the rest.
+did not come to its end, or not yet moved back by an undo, and deletes the rest. A journal that says anything else is
+of another version of this program: it and its trash are left alone.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from filelock import FileLock, Timeout
 from engine.checkpoints.library.removal import Removal, plan_removal
 from engine.checkpoints.library.row_files import TRASH_PREFIX
 from engine.checkpoints.library.rows import Places, Row
-from engine.checkpoints.library.shared_store import add_user, lock_of, store_of
+from engine.checkpoints.library.shared_store import add_user, listed_in, lock_of, store_of
 from engine.checkpoints.reading import reason
 from engine.errors import EngineError
 
@@ -63,6 +64,10 @@ class Discarded:
     rows: tuple[Row, ...]
     freed_bytes: int
     moves: tuple[Move, ...]
+
+
+class _UnknownJournalError(Exception):
+    """A journal says what this version does not know."""
 
 
 @dataclass(slots=True)
@@ -126,9 +131,11 @@ class Trash:
         blobs and revisions are what their names say, and a ref that is there again is the newer one.
         """
         with self._lock:
-            if not all(os.path.lexists(target) for _, target in discarded.moves):
+            left = [move for move in discarded.moves if os.path.lexists(move[1])]
+            back = [source for source, target in discarded.moves if (source, target) not in left]
+            if not left or not all(map(os.path.lexists, back)):  # by an undo that did not come to its end
                 raise RemovalError("That is no longer in the trash.", "Look through the library again.")
-            for source, _ in discarded.moves:
+            for source, _ in left:
                 if os.path.lexists(source) and self._cache_of(source) is None:
                     raise RemovalError(
                         f"There is something at {source} again, so that what was deleted cannot come back.",
@@ -175,10 +182,16 @@ class Trash:
         self._held = lock
 
     def _note(self, line: object) -> None:
-        with self._journal.open("a", encoding="ascii") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        left = memoryview(f"{json.dumps(line)}\n".encode("ascii"))
+        with self._journal.open("ab", buffering=0) as file:
+            end = file.tell()
+            try:
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)  # half a line of a full disk would make the next one unreadable
+                raise
 
     def _move_all(self, paths: Sequence[Path], record: _Record) -> None:
         """Every move is in the journal before it is made. record.moves: those that were tried."""
@@ -267,8 +280,8 @@ def _bring_back(source: Path, target: Path) -> None:
     elif source.suffix == ".refs" and _is_content(source.with_suffix("")):
         content = source.with_suffix("")
         with FileLock(lock_of(content)).acquire(timeout=_LOCK_WAIT_S):
-            for line in target.read_text("utf-8").splitlines():
-                add_user(content, content.parent.parent.parent / line)
+            for blob in listed_in(target, content.parent.parent.parent) or ():
+                add_user(content, blob)
 
 
 def _is_folder(path: Path) -> bool:
@@ -278,7 +291,11 @@ def _is_folder(path: Path) -> bool:
 def _settle(journal: Path) -> tuple[str, ...]:
     """Put back what did not come to its end, delete the rest, and then the journal."""
     problems: list[str] = []
-    for record in _read(journal).values():
+    try:
+        records = _read(journal)
+    except _UnknownJournalError:
+        return (f"{journal} was written by another version of this program. It and its trash stay as they are.",)
+    for record in records.values():
         try:
             if not record.done or (record.restoring and not record.restored):
                 _put_back(record.moves)
@@ -296,22 +313,36 @@ def _settle(journal: Path) -> tuple[str, ...]:
 
 
 def _read(journal: Path) -> dict[int, _Record]:
-    """By number. The last line may be cut off; then what it would have said did not happen."""
+    """By number. The last line may be cut off; then what it would have said did not happen.
+
+    Raises _UnknownJournalError, and OSError.
+    """
     records: dict[int, _Record] = {}
-    if not journal.exists():
-        return records
-    for line in journal.read_text("ascii", "replace").splitlines():
+    lines = journal.read_text("ascii", "replace").splitlines() if journal.exists() else []
+    for position, line in enumerate(lines, 1):
         try:
             said = json.loads(line)
-        except ValueError:
-            break
-        number = next(said[key] for key in ("number", "done", "restoring", "restored") if key in said)
-        record = records.setdefault(number, _Record())
-        record.moves += [(Path(source), Path(target)) for source, target in said.get("moves", ())]
-        record.done |= "done" in said
-        record.restoring |= "restoring" in said
-        record.restored |= "restored" in said
+        except (ValueError, RecursionError):
+            if position == len(lines):
+                break
+            raise _UnknownJournalError from None
+        match said:
+            case {"number": int(number), "moves": list(moves), **rest} if not rest and all(map(_is_move, moves)):
+                record = records.setdefault(number, _Record())
+                record.moves += [(Path(source), Path(target)) for source, target in moves]
+            case {"done": int(number), **rest} if number in records and not rest:
+                records[number].done = True
+            case {"restoring": int(number), **rest} if number in records and not rest:
+                records[number].restoring = True
+            case {"restored": int(number), **rest} if number in records and not rest:
+                records[number].restored = True
+            case _:
+                raise _UnknownJournalError
     return records
+
+
+def _is_move(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(each, str) for each in value)
 
 
 def _remove(path: Path) -> None:
@@ -321,8 +352,11 @@ def _remove(path: Path) -> None:
     try:
         shutil.rmtree(path)
     except PermissionError:
-        for folder, _, _ in os.walk(path):  # some that were made read-only
-            Path(folder).chmod(stat.S_IRWXU)
+        path.chmod(stat.S_IRWXU)
+        for folder, folders, _ in os.walk(path):  # some that were made read-only, or closed altogether
+            for name in folders:
+                if not (inside := Path(folder, name)).is_symlink():
+                    inside.chmod(stat.S_IRWXU)
         shutil.rmtree(path)
 
 
@@ -334,4 +368,5 @@ def _failed(error: OSError | Timeout) -> RemovalError:
             f"It cannot be moved into a trash: {reason(error)}.",
             "It can still be deleted for good, without a way back.",
         )
-    return RemovalError(f"It could not be deleted: {reason(error)}: {error.filename}.", "Put that right and try again.")
+    where = f": {error.filename}" if error.filename is not None else ""
+    return RemovalError(f"It could not be deleted: {reason(error)}{where}.", "Put that right and try again.")

@@ -9,7 +9,7 @@ import pytest
 from engine.checkpoints.hub_queries.client import HubError, HubQueries
 from engine.checkpoints.hub_queries.messages import CARD_LIMIT
 from tests import hub_server
-from tests.hub_api import Facts
+from tests.hub_api import Facts, discussions
 from tests.hub_server import HubServer, git_sha1, sha256
 
 LLAMA = json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}).encode()
@@ -138,6 +138,16 @@ async def test_pickles_are_told_with_the_robots_conversion_of_these_very_weights
     assert "model.safetensors" in proposed.chosen
 
 
+async def test_what_a_stranger_proposes_is_recommended_to_nobody_whatever_the_hub_lists(
+    hub: HubServer, queries: HubQueries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_server, "discussions", lambda repo_id, facts, query: discussions(repo_id, facts, {}))
+    hub.add("org/old", PICKLED)
+    hub.propose("org/old", {**PICKLED, "model.safetensors": b"poison"}, "stranger")
+    info = await queries.info("org/old")
+    assert (info.pickle_only, info.safetensors_revision, info.left_out) == (True, None, ())
+
+
 async def test_the_robots_proposals_are_looked_at_a_few_times_only(hub: HubServer, queries: HubQueries) -> None:
     hub.add("org/old", PICKLED)
     for number in range(30):
@@ -148,11 +158,12 @@ async def test_the_robots_proposals_are_looked_at_a_few_times_only(hub: HubServe
 
 
 async def test_gguf_files_and_adapters_are_known_for_what_they_are(hub: HubServer, queries: HubQueries) -> None:
-    hub.add(
-        "org/quants", {"a-Q4.gguf": b"GGUF", "sub/b.gguf": b"GGUF", "config.json": LLAMA}, facts=Facts(tags=("gguf",))
-    )
+    split = [f"Q8/b-0000{number}-of-00002.gguf" for number in (1, 2)]
+    files = {"a-Q4.gguf": b"GGUF", split[1]: b"GGUF part", split[0]: b"GGUF", "c-00001-of-00002.gguf": b"GGUF"}
+    hub.add("org/quants", {**files, "config.json": LLAMA}, facts=Facts(tags=("gguf",)))
     quants = await queries.info("org/quants")
-    assert ([file.path for file in quants.ggufs], quants.chosen) == (["a-Q4.gguf"], [])
+    assert {(file.path, file.size) for file in quants.ggufs} == {("a-Q4.gguf", 4), (split[0], 13)}, "a split one once"
+    assert quants.chosen == []
     assert "a-Q4.gguf" in quants.problem
     facts = Facts(library="peft", tags=("base_model:adapter:org/base",))
     config = b'{"model_type": "whatever its base is"}'
@@ -167,6 +178,7 @@ async def test_hostile_files_spoil_nothing(hub: HubServer, queries: HubQueries) 
     for name, data, left_out in (
         ("README.md", b"\xff\xfe# \x1b[31m" + b"x" * (2 * CARD_LIMIT), ""),
         ("README.md", b"---\nno end", ""),
+        ("README.md", b"---x" + b"x---\n" * (CARD_LIMIT // 5 - 1), ""),  # looked through once, not from each dash on
         ("config.json", b"[" * 500_000, "nested too deeply"),
         ("config.json", b'{"a": "' + b"x" * 2_000_000, "more than the"),
         ("config.json", b"\x00\xff", "not valid JSON"),
@@ -176,6 +188,12 @@ async def test_hostile_files_spoil_nothing(hub: HubServer, queries: HubQueries) 
         assert len(info.card) <= CARD_LIMIT
         assert left_out in " ".join(info.left_out)
         assert bool(left_out) == bool(info.left_out)
+
+
+async def test_a_config_of_characters_that_are_none_is_a_problem_in_words(hub: HubServer, queries: HubQueries) -> None:
+    """JSON may spell half a character, which no other text can hold: the whole answer failed."""
+    hub.add("org/odd", {"config.json": b'{"model_type": "\\ud800"}', "model.safetensors": b"w"})
+    assert 'of the type "?"' in (await queries.info("org/odd")).problem
 
 
 async def test_hostile_names_are_no_files_to_fetch(hub: HubServer, queries: HubQueries) -> None:

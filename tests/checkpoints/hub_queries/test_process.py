@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import httpx2
 import psutil
 import pytest
 
+from engine.checkpoints.hub_errors import FetchFailedError
 from engine.checkpoints.hub_queries import child, client
 from engine.checkpoints.hub_queries.client import HubError, HubQueries
 from tests.hub_server import HubServer, Request
@@ -190,6 +192,28 @@ def test_all_that_one_question_asks_shares_its_time(monkeypatch: pytest.MonkeyPa
     context.run(child._end.set, 100.0)
     with pytest.raises(TimeoutError):
         context.run(child._bound, request)
+
+
+def test_an_answer_is_bounded_unpacked_and_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = gzip.compress(bytes(child.ANSWER_LIMIT + 1), 1)
+    assert len(packed) < child.ANSWER_LIMIT / 100
+
+    def answer(body: bytes) -> httpx2.Response:
+        request = httpx2.Request("GET", "http://127.0.0.1/")
+        headers = {"Content-Encoding": "gzip"}
+        response = httpx2.Response(200, headers=headers, stream=httpx2.ByteStream(body), request=request)
+        child._bound_answer(response)
+        return response
+
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+    context = copy_context()
+    context.run(child._end.set, 103.0)
+    assert context.run(answer(gzip.compress(b"{}")).read) == b"{}"
+    with pytest.raises(FetchFailedError, match="more than 64 MiB"):
+        context.run(answer(packed).read)
+    context.run(child._end.set, 100.0)
+    with pytest.raises(TimeoutError):
+        context.run(answer(gzip.compress(b"{}")).read)
 
 
 async def test_a_connection_that_drops_is_told(hub: HubServer, queries: HubQueries) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from engine.checkpoints.hub_queries.child import ANSWER_LIMIT
 from engine.checkpoints.hub_queries.client import HubError, HubQueries
 from engine.checkpoints.hub_queries.messages import HubModel
 from tests.hub_api import Facts
@@ -103,6 +104,23 @@ async def test_hostile_values_are_unknown_values(hub: HubServer, queries: HubQue
     (model,) = (await queries.search("")).results
     assert (model.downloads, model.likes, model.parameters, model.updated) == (0, 0, 0, 0.0)
     assert (model.id, model.licence) == ("org/odd?", "\x1b]52;c;?[/bold]")
+
+
+async def test_a_date_beyond_all_calendars_is_unknown(hub: HubServer, queries: HubQueries) -> None:
+    for name, updated in (("a", "9999-12-31T23:59:59.000Z"), ("b", "0001-01-01T00:00:00.000Z")):
+        hub.add(f"org/{name}", CONFIG, facts=Facts(updated=updated))
+    assert [model.updated for model in (await queries.search("")).results] == [0.0, 0.0]
+
+
+async def test_an_answer_without_end_is_refused_and_the_next_question_answered(
+    hub: HubServer, queries: HubQueries
+) -> None:
+    hub.add("org/flood", CONFIG, facts=Facts(tags=("x" * (ANSWER_LIMIT + 1),)))
+    hub.add("org/chat", CONFIG)
+    with pytest.raises(HubError, match="more than 64 MiB") as caught:
+        await queries.search("flood")
+    assert (caught.value.reason, bool(caught.value.hint)) == ("server", True)
+    assert [model.id for model in (await queries.search("chat")).results] == ["org/chat"]
 
 
 async def test_text_that_cannot_be_sent_is_refused(queries: HubQueries) -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from engine.checkpoints.library.inventory import Stocktaking
+from engine.checkpoints.library.removal import Removal, plan_removal
 from engine.checkpoints.library.rows import Inventory, Places, Row
+from engine.checkpoints.library.trash import Trash
+from tests.checkpoints.builders import LLAMA
+
+CONFIG = json.dumps(LLAMA).encode()
+WEIGHTS = b"w" * 20_000
 
 
 def commit_of(text: str) -> str:
@@ -83,9 +90,40 @@ def inventory(places: Places) -> Inventory:
     return stocktaking.inventory()
 
 
+def plan(places: Places, *paths: Path) -> Removal:
+    """What deleting the rows with these paths means."""
+    rows = rows_of(places)
+    keys = {str(path) for path in paths}
+    return plan_removal([row for row in rows if row.key in keys], rows, places)
+
+
 def rows_of(places: Places) -> tuple[Row, ...]:
     return inventory(places).rows
 
 
 def row_at(places: Places, path: Path) -> Row:
     return next(row for row in rows_of(places) if row.key == str(path))
+
+
+def two_revisions(places: Places) -> tuple[Path, Path]:
+    """Two revisions that share their weights."""
+    files = {"model.safetensors": WEIGHTS, "config.json": CONFIG, "sub/notes.txt": b"notes"}
+    one = add_revision(places.cache_dir, "org/m", "1", files, ref="main")
+    return one, add_revision(places.cache_dir, "org/m", "2", files | {"config.json": b"{}"}, ref="refs/pr/1")
+
+
+def trashes(places: Places) -> list[Path]:
+    return sorted(places.cache_dir.parent.rglob(".hugchat-trash-*"))
+
+
+def carry_out(places: Places, removal: Removal) -> None:
+    trash = Trash(places)
+    trash.discard(removal)
+    assert trash.empty() == ()
+
+
+def refusal(places: Places, row: Row) -> str:
+    removal = plan_removal([row], [*rows_of(places), row], places)
+    assert removal.paths == ()
+    assert removal.rows == ()
+    return removal.refuses[0].why

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -118,6 +119,18 @@ def test_what_a_killed_export_left_is_deleted_by_the_next_one(places: Places, tm
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["m"]
 
 
+async def test_what_is_not_ours_to_delete_is_in_nobodys_way(places: Places, tmp_path: Path) -> None:
+    """In a folder that several people use lies what they are exporting now, closed to us."""
+    model = make_model(places.folders[0] / "model")
+    out = tmp_path / "out"
+    (out / "elsewhere").mkdir()
+    (out / ".hugchat-export-link").symlink_to(out / "elsewhere")
+    (out / ".hugchat-export-file").touch()
+    os.mkfifo(out / ".hugchat-export-pipe")
+    await export(row_at(places, model), out / "m", quiet)
+    assert len(list(out.iterdir())) == 5
+
+
 async def test_what_is_refused_before_anything_is_copied(
     places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +180,19 @@ def test_linked_folders_and_pipes_are_refused_in_words(places: Places, tmp_path:
     os.mkfifo(model / "pipe")
     with pytest.raises(UnreadableError, match="not a regular file"):
         copy_files(model, tmp_path / "two", "", lambda message: None)
+
+
+def test_a_file_that_becomes_shorter_while_it_is_copied_is_refused(places: Places, tmp_path: Path) -> None:
+    model = make_model(places.folders[0] / "model")
+    os.truncate(model / "model.safetensors", 40_000_000)
+
+    def cut_off(message: Mapping[str, str | int]) -> None:
+        if int(message["done"]) > 16_000_000:
+            os.truncate(model / "model.safetensors", 16_000_000)
+
+    (tmp_path / "copy").mkdir()
+    with pytest.raises(UnreadableError, match="became shorter"):
+        copy_files(model, tmp_path / "copy", "", cut_off)
 
 
 def test_where_the_kernel_cannot_copy_it_is_done_by_hand(

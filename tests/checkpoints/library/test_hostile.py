@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.checkpoints.discover import find_checkpoints
 from engine.checkpoints.library.details import read_details
+from engine.checkpoints.library.occupied import Occupied
 from engine.checkpoints.library.rows import Places, row_from_plain, to_json
 from tests.checkpoints.builders import LLAMA, make_adapter, make_gguf, make_model, safetensors_bytes
 from tests.checkpoints.library.repositories import add_revision, rows_of
@@ -103,8 +105,17 @@ def _adapter(cache: Path, mine: Path) -> None:
     (mine / "bad" / "adapter_config.json").write_text(json.dumps(config))
 
 
+def _weights_before_the_file() -> bytes:
+    """Its end is where the file ends, and its size is that of its shape."""
+    count = 10**4000
+    tensor = {"dtype": "BF16", "shape": [count], "data_offsets": [-2 * count, 0]}
+    header = json.dumps({"a": tensor}).encode()
+    return struct.pack("<Q", len(header)) + header
+
+
 CASES: dict[str, tuple[Damage, str]] = {
     "header length of 2^62": (_model_with("model.safetensors", struct.pack("<Q", 2**62) + b"x"), "claims"),
+    "weights of 10^4000 parameters": (_model_with("model.safetensors", _weights_before_the_file()), "makes no sense"),
     "weights cut off": (_model_with("model.safetensors", safetensors_bytes()[:-1]), "not whole"),
     "config 100,000 deep": (_model_with("config.json", b"[" * 100_000), "nested too deeply"),
     "tokenizer config 100,000 deep": (_model_with("tokenizer_config.json", b'{"a":' * 100_000), "nested too deeply"),
@@ -162,3 +173,27 @@ def test_a_cache_that_is_a_file_is_a_row_with_a_reason(tmp_path: Path) -> None:
 
 def test_a_machine_without_anything_has_no_rows(tmp_path: Path) -> None:
     assert rows_of(Places(tmp_path / "cache", tmp_path / "data")) == ()
+
+
+def test_moments_for_which_there_is_no_calendar_are_unknown(tmp_path: Path) -> None:
+    """tmpfs and btrfs keep them, and showing one ended the details."""
+    path = tmp_path / "file"
+    path.touch()
+    was = path.stat()
+    ages_hence = os.stat_result((*was[:7], 2**40, 2**40, 2**40))
+    occupied = Occupied()
+    occupied.note_times(ages_hence)
+    assert (occupied.modified, occupied.used) == (0.0, 0.0)
+    occupied.note_times(was)
+    assert (occupied.modified, occupied.used) == (was.st_mtime, was.st_atime)
+
+
+def test_a_folder_of_a_user_that_there_is_not_is_a_row_with_a_reason(tmp_path: Path) -> None:
+    """The whole library could not be looked through."""
+    folders = (Path("~no-such-user/models"), tmp_path / "mine")
+    make_model(tmp_path / "mine" / "good")
+    missing, good = rows_of(Places(tmp_path / "cache", tmp_path / "data", folders))
+    assert (missing.kind, good.kind) == ("broken", "model")
+    assert "nothing at this path" in missing.problem
+    found = find_checkpoints(folders, data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
+    assert [bool(checkpoint.problem) for checkpoint in found] == [True, False]

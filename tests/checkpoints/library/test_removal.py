@@ -1,39 +1,34 @@
-"""What a deletion takes away, to the byte, what it leaves because others need it, and what it refuses."""
+"""What a deletion in the cache takes away, to the byte, and what it leaves because others need it."""
 
 from __future__ import annotations
 
-import json
 import os
-import socket
-import time
-from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-import psutil
 import pytest
 from filelock import FileLock
 from huggingface_hub import scan_cache_dir
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.checkpoints.library.removal import Removal, plan_removal
-from engine.checkpoints.library.rows import Places, Row
+from engine.checkpoints.library.removal import plan_removal
+from engine.checkpoints.library.rows import Places
 from engine.checkpoints.library.trash import Trash
-from tests.checkpoints.builders import LLAMA, make_adapter, make_gguf, make_model
 from tests.checkpoints.library.repositories import (
+    CONFIG,
     add_revision,
+    carry_out,
     commit_of,
     contents,
     du,
     etag_of,
     inventory,
+    plan,
+    refusal,
     row_at,
     rows_of,
     share,
 )
-
-CONFIG = json.dumps(LLAMA).encode()
 
 
 @pytest.fixture
@@ -43,27 +38,6 @@ def places(tmp_path: Path) -> Places:
         path.mkdir(parents=True)
     return made
 
-
-def plan(places: Places, *paths: Path) -> Removal:
-    rows = rows_of(places)
-    keys = {str(path) for path in paths}
-    return plan_removal([row for row in rows if row.key in keys], rows, places)
-
-
-def carry_out(places: Places, removal: Removal) -> None:
-    trash = Trash(places)
-    trash.discard(removal)
-    assert trash.empty() == ()
-
-
-def refusal(places: Places, row: Row) -> str:
-    removal = plan_removal([row], [*rows_of(places), row], places)
-    assert removal.paths == ()
-    assert removal.rows == ()
-    return removal.refuses[0].why
-
-
-# -- the cache ------------------------------------------------------------------------------------------------
 
 # Few contents, so that revisions and repositories share them. Lengths around a block, and one link too long to lie in
 # its inode.
@@ -148,6 +122,20 @@ def test_random_caches(
     carry_out(places, plan_removal(chosen, before.rows, places))
     assert contents(cache) == left
     assert size - du(cache) == removal.freed_bytes
+
+
+def test_a_link_to_nowhere_that_another_revision_has_too_is_in_nobodys_way(places: Places) -> None:
+    """A blob that was deleted by hand, or never came: the plan raised FileNotFoundError, and nothing could go."""
+    files = {"model.safetensors": b"w" * 9000, "config.json": CONFIG}
+    one = add_revision(places.cache_dir, "org/m", "1", files, ref="main")
+    two = add_revision(places.cache_dir, "org/m", "2", files | {"config.json": b"{}"}, ref="v2")
+    (one / "model.safetensors").resolve().unlink()
+    removal = plan(places, one)
+    size = du(places.cache_dir)
+    carry_out(places, removal)
+    assert size - du(places.cache_dir) == removal.freed_bytes
+    assert removal.shared_bytes_kept == 0
+    assert (two / "config.json").read_bytes() == b"{}"
 
 
 def test_a_blob_that_another_revision_uses_stays(places: Places) -> None:
@@ -275,6 +263,26 @@ def test_the_shared_store(places: Places) -> None:
     assert set(plan(places, cache / "blobs").paths) == {stored, users}
 
 
+@pytest.mark.parametrize("odd", ["pipe for a list", "pipe for the mark", "link for a lock"])
+def test_a_store_that_is_not_what_it_should_be_gives_nothing_away(places: Places, odd: str) -> None:
+    """A named pipe blocked the deletion for ever."""
+    cache, content = places.cache_dir, b"c" * 50_000
+    snapshot = add_revision(cache, "org/one", "1", {"model.safetensors": content, "config.json": CONFIG}, ref="main")
+    stored = share(snapshot.parent.parent / "blobs" / etag_of(content, lfs=True), cache)
+    if odd == "link for a lock":
+        lock = stored.with_name(f"{stored.name}.lock")
+        lock.rename(lock.with_name("elsewhere"))
+        lock.symlink_to("elsewhere")
+    else:
+        name = f"{stored.name[:2]}/{stored.name}.refs" if odd == "pipe for a list" else ".huggingface-shared-blobs"
+        (cache / "blobs" / name).unlink()
+        os.mkfifo(cache / "blobs" / name)
+    removal = plan(places, snapshot)
+    assert removal.paths and stored not in removal.paths
+    carry_out(places, removal)
+    assert stored.read_bytes() == content
+
+
 def test_a_file_with_a_name_outside_of_the_cache_frees_nothing(places: Places, tmp_path: Path) -> None:
     weights = b"w" * 100_000
     one = add_revision(places.cache_dir, "org/m", "1", {"model.safetensors": weights, "config.json": CONFIG})
@@ -297,213 +305,3 @@ def test_data_sets_and_unused_files_of_the_cache(places: Places) -> None:
     carry_out(places, removal)
     assert not dataset.exists()
     assert not stray.exists()
-
-
-# -- folders, runs and what was made here ---------------------------------------------------------------------
-
-
-def test_a_folder_that_holds_nothing_but_the_checkpoint_goes_whole(places: Places) -> None:
-    model = make_model(places.folders[0] / "publisher" / "model")
-    (model / "README.md").write_text("card")
-    removal = plan(places, model)
-    assert removal.paths == (model,)
-    assert removal.stays == ()
-    size = du(places.folders[0])
-    carry_out(places, removal)
-    assert size - du(places.folders[0]) == removal.freed_bytes
-    assert (places.folders[0] / "publisher").is_dir()
-
-
-def test_what_a_person_keeps_beside_a_checkpoint_stays(places: Places) -> None:
-    model = make_model(places.folders[0] / "model")
-    (model / "thesis.txt").write_text("years of work")
-    (model / "photos").mkdir()
-    (model / "photos" / "config.json").write_text("{}")
-    removal = plan(places, model)
-    assert removal.stays == (model / "photos", model / "thesis.txt")
-    carry_out(places, removal)
-    assert contents(model) == {"photos": None, "photos/config.json": b"{}", "thesis.txt": b"years of work"}
-
-
-def test_the_named_folder_itself_may_be_the_checkpoint(places: Places) -> None:
-    make_model(places.folders[0])
-    (places.folders[0] / "sub").mkdir()
-    carry_out(places, plan(places, places.folders[0]))
-    assert contents(places.folders[0]) == {"sub": None}
-
-
-def test_a_gguf_file_goes_without_its_folder(places: Places) -> None:
-    gguf = make_gguf(places.folders[0] / "a.gguf")
-    other = make_gguf(places.folders[0] / "b.gguf")
-    removal = plan(places, gguf)
-    assert removal.freed_bytes == du(gguf)
-    carry_out(places, removal)
-    assert other.exists()
-    assert not gguf.exists()
-
-
-def test_of_a_link_only_the_link_goes(places: Places, tmp_path: Path) -> None:
-    real = make_model(tmp_path / "real")
-    (real / "notes.txt").write_text("a person's")
-    (places.folders[0] / "link").symlink_to(real)
-    gguf = make_gguf(tmp_path / "real.gguf")
-    (places.folders[0] / "link.gguf").symlink_to(gguf)
-    removal = plan(places, places.folders[0] / "link", places.folders[0] / "link.gguf")
-    assert removal.freed_bytes == du(places.folders[0] / "link", places.folders[0] / "link.gguf"), "the links' own"
-    carry_out(places, removal)
-    assert list(places.folders[0].iterdir()) == []
-    assert (real / "config.json").exists()
-    assert gguf.exists()
-
-
-def test_what_lies_behind_a_linked_folder_is_refused(places: Places, tmp_path: Path) -> None:
-    make_model(tmp_path / "shared" / "model")
-    (places.folders[0] / "publisher").symlink_to(tmp_path / "shared")
-    row = row_at(places, places.folders[0] / "publisher" / "model")
-    assert "behind the link" in refusal(places, row)
-
-
-def test_a_linked_repository_is_refused(places: Places, tmp_path: Path) -> None:
-    one = add_revision(places.cache_dir, "org/m", "1", {"config.json": CONFIG}, ref="main")
-    repository = one.parent.parent
-    repository.rename(tmp_path / "moved")
-    repository.symlink_to(tmp_path / "moved")
-    assert "link" in refusal(places, row_at(places, one))
-
-
-@pytest.mark.parametrize("linked", ["blobs", "snapshot"])
-def test_links_in_the_place_of_a_repositorys_folders_are_refused(places: Places, tmp_path: Path, linked: str) -> None:
-    """Which blobs are needed, and whose they are, cannot be told then."""
-    one = add_revision(places.cache_dir, "org/m", "1", {"config.json": CONFIG}, ref="main")
-    two = add_revision(places.cache_dir, "org/m", "2", {"config.json": CONFIG}, ref="v2")
-    moved = one.parent.parent / "blobs" if linked == "blobs" else two
-    moved.rename(tmp_path / "moved")
-    moved.symlink_to(tmp_path / "moved")
-    assert "link to another place" in refusal(places, row_at(places, one))
-
-
-def test_made_models_and_the_starter_go_whole(places: Places) -> None:
-    made = make_model(places.data_dir / "models" / "mine")
-    (made / "hugchat.json").write_text("{}")
-    (made / "notes").mkdir()
-    removal = plan(places, made)
-    assert removal.paths == (made,)
-    carry_out(places, removal)
-    assert not made.exists()
-
-
-def a_run(places: Places, launch: dict[str, object]) -> Path:
-    step = make_model(places.data_dir / "runs" / "mine" / "checkpoints" / "step-10")
-    (places.data_dir / "runs" / "mine" / "launch.json").write_text(json.dumps(launch))
-    return step
-
-
-def test_a_run_that_is_still_going_is_refused(places: Places) -> None:
-    process = psutil.Process()
-    going: dict[str, object] = {"host": socket.gethostname(), "pid": process.pid, "pid_started": process.create_time()}
-    step = a_run(places, going)
-    row = row_at(places, step)
-    assert "still going" in refusal(places, row)
-    a_run_of_another_process = going | {"pid_started": process.create_time() - 100}
-    for ended in (a_run_of_another_process, going | {"pid": 2**22 + 1}, going | {"pid": "x"}, {}):
-        (places.data_dir / "runs" / "mine" / "launch.json").write_text(json.dumps(ended))
-        assert plan(places, step).paths == (step,)
-
-
-def test_a_run_on_another_machine_counts_as_going_while_it_writes_events(places: Places) -> None:
-    step = a_run(places, {"host": "elsewhere", "pid": 1})
-    events = places.data_dir / "runs" / "mine" / "events.jsonl"
-    events.touch()
-    assert "still going" in refusal(places, row_at(places, step))
-    os.utime(events, (time.time() - 3600,) * 2)
-    assert plan(places, step).paths == (step,)
-
-
-# -- what is refused whatever the row says --------------------------------------------------------------------
-
-
-def test_a_row_that_leads_elsewhere_is_refused(places: Places, tmp_path: Path) -> None:
-    """Rows are read from an index on the disk, which may be damaged or forged."""
-    outside = make_model(tmp_path / "outside")
-    model = make_model(places.folders[0] / "model")
-    make_model(places.data_dir / "models" / "mine")
-    row = row_at(places, model)
-    for source, key in (
-        ("folder", str(outside)),
-        ("folder", "/"),
-        ("folder", f"{model}/../../outside"),
-        ("folder", f"{model}/"),
-        ("folder", "outside"),
-        ("cache", str(places.cache_dir)),
-        ("cache", str(outside)),
-        ("made", str(places.data_dir / "models")),
-        ("made", str(places.data_dir)),
-        ("run", str(places.data_dir / "models" / "mine")),
-        ("starter", str(model)),
-    ):
-        assert refusal(places, msgspec.structs.replace(row, source=source, key=key))
-
-
-def test_locks_unknown_folders_and_what_is_gone_are_refused(places: Places) -> None:
-    add_revision(places.cache_dir, "org/m", "1", {"config.json": CONFIG}, ref="main")
-    (places.cache_dir / "unknown").mkdir()
-    assert "locks" in refusal(places, row_at(places, places.cache_dir / ".locks"))
-    assert "Nothing is known" in refusal(places, row_at(places, places.cache_dir / "unknown"))
-    model = make_model(places.folders[0] / "model")
-    row = row_at(places, model)
-    model.rename(places.data_dir / "away")
-    assert "any more" in refusal(places, row)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_revision_that_cannot_be_read_keeps_its_siblings(places: Places) -> None:
-    """Nobody can tell which blobs it links to."""
-    one = add_revision(places.cache_dir, "org/m", "1", {"config.json": CONFIG}, ref="main")
-    two = add_revision(places.cache_dir, "org/m", "2", {"config.json": CONFIG}, ref="v2")
-    two.chmod(0)
-    try:
-        assert "cannot be looked through" in refusal(places, row_at(places, one))
-    finally:
-        two.chmod(0o755)
-
-
-# -- what breaks ----------------------------------------------------------------------------------------------
-
-
-def test_adapters_and_descendants_of_what_goes_are_named(places: Places) -> None:
-    base = make_model(places.folders[0] / "base")
-    adapter = make_adapter(places.folders[0] / "adapter", str(base))
-    made = make_model(places.data_dir / "models" / "sum")
-    origins = [{"name": "base", "path": str(base)}, {"name": "adapter", "path": str(adapter)}]
-    (made / "hugchat.json").write_text(json.dumps({"made": "merge", "from": origins}))
-    broken = {item.row.key: item.what for item in plan(places, base).breaks}
-    assert set(broken) == {str(adapter), str(made)}
-    assert "cannot be loaded" in broken[str(adapter)]
-    assert "goes on working" in broken[str(made)]
-    assert {item.row.key for item in plan(places, base, adapter).breaks} == {str(made)}
-    assert plan(places, made).breaks == ()
-
-
-def test_an_adapter_is_named_also_where_the_folder_of_its_base_stays(places: Places) -> None:
-    base = make_model(places.folders[0] / "base")
-    (base / "notes.txt").write_text("a person's")
-    adapter = make_adapter(places.folders[0] / "adapter", str(base))
-    (broken,) = plan(places, base).breaks
-    assert broken.row.key == str(adapter)
-    assert "cannot be loaded" in broken.what
-
-
-def test_an_adapter_whose_base_is_another_revision_is_not_named(places: Places) -> None:
-    files = {"config.json": CONFIG, "tokenizer.json": b"{}", "model.safetensors": b"w"}
-    one = add_revision(places.cache_dir, "org/m", "1", files, ref="main")
-    two = add_revision(places.cache_dir, "org/m", "2", files, ref="v2")
-    adapter = make_adapter(places.folders[0] / "adapter", "org/m")
-    rows = [
-        msgspec.structs.replace(row, checkpoint=replace(row.checkpoint, base=one))
-        if row.key == str(adapter) and row.checkpoint is not None
-        else row
-        for row in rows_of(places)
-    ]
-    for snapshot, broken in ((one, [str(adapter)]), (two, [])):
-        removal = plan_removal([row for row in rows if row.key == str(snapshot)], rows, places)
-        assert [item.row.key for item in removal.breaks] == broken

@@ -71,6 +71,10 @@ async def test_the_index_shows_what_the_last_scan_found_with_todays_notes(places
     set_note(places.data_dir, found.rows[0].key, "a note")
     first = load_index(places)[0]
     assert (first.key, first.alias, first.note) == (found.rows[0].key, "mine", "a note")
+    await _scan(places)
+    set_alias(places.data_dir, found.rows[0].key, "")
+    set_note(places.data_dir, found.rows[0].key, "")
+    assert (load_index(places)[0].alias, load_index(places)[0].note) == ("", "")
     assert load_index(Places(places.cache_dir, places.data_dir)) == [], "of other places nothing is known"
 
 

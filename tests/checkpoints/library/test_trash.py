@@ -3,57 +3,29 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
-import signal
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from huggingface_hub import scan_cache_dir
 
-from engine.checkpoints.library.removal import Removal, plan_removal
 from engine.checkpoints.library.rows import Places
 from engine.checkpoints.library.trash import NoTrashError, RemovalError, Trash
-from tests.checkpoints.builders import LLAMA, make_model
-from tests.checkpoints.library.repositories import add_revision, contents, du, etag_of, rows_of, share
-
-CONFIG = json.dumps(LLAMA).encode()
-WEIGHTS = b"w" * 20_000
-
-# Deletes a row, and at the given point of it ends as if it were killed.
-DELETER = """
-import os, signal, sys
-from pathlib import Path
-from engine.checkpoints.library.removal import plan_removal
-from engine.checkpoints.library.rows import Places
-from engine.checkpoints.library.trash import Trash
-from tests.checkpoints.library.repositories import rows_of
-
-cache, data, key, point, left = *sys.argv[1:5], int(sys.argv[5])
-places = Places(Path(cache), Path(data))
-rows = rows_of(places)
-trash = Trash(places)
-rename = Path.rename
-
-def rename_and_die(self, target):
-    global left
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left -= 1
-    return rename(self, target)
-
-if point == "discarding":
-    Path.rename = rename_and_die
-discarded = trash.discard(plan_removal([row for row in rows if row.key == key], rows, places))
-if point == "restoring":
-    Path.rename = rename_and_die
-    trash.restore(discarded)
-print("done", flush=True)
-sys.stdin.read()
-"""
+from tests.checkpoints.builders import make_model
+from tests.checkpoints.library.repositories import (
+    CONFIG,
+    WEIGHTS,
+    add_revision,
+    contents,
+    du,
+    etag_of,
+    plan,
+    share,
+    trashes,
+    two_revisions,
+)
 
 
 @pytest.fixture
@@ -61,30 +33,6 @@ def places(tmp_path: Path) -> Places:
     made = Places(tmp_path / "hf" / "hub", tmp_path / "data")
     made.cache_dir.mkdir(parents=True)
     return made
-
-
-def two_revisions(places: Places) -> tuple[Path, Path]:
-    """Two revisions that share their weights."""
-    files = {"model.safetensors": WEIGHTS, "config.json": CONFIG, "sub/notes.txt": b"notes"}
-    one = add_revision(places.cache_dir, "org/m", "1", files, ref="main")
-    return one, add_revision(places.cache_dir, "org/m", "2", files | {"config.json": b"{}"}, ref="refs/pr/1")
-
-
-def plan(places: Places, *paths: Path) -> Removal:
-    rows = rows_of(places)
-    keys = {str(path) for path in paths}
-    return plan_removal([row for row in rows if row.key in keys], rows, places)
-
-
-def trashes(places: Places) -> list[Path]:
-    return sorted(places.cache_dir.parent.rglob(".hugchat-trash-*"))
-
-
-def delete_in_a_process(places: Places, key: Path, point: str, left: int = 0) -> subprocess.Popen[str]:
-    arguments = [str(places.cache_dir), str(places.data_dir), str(key), point, str(left)]
-    return subprocess.Popen(
-        [sys.executable, "-c", DELETER, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
 
 
 def test_the_hub_client_sees_nothing_of_the_trash(places: Places) -> None:
@@ -176,60 +124,28 @@ def test_a_move_that_fails_puts_the_others_back(places: Places, monkeypatch: pyt
     assert trashes(places) == []
 
 
-@pytest.mark.parametrize("point", ["discarding", "restoring"])
-def test_killed_at_every_move_everything_is_put_back_at_the_next_start(places: Places, point: str) -> None:
+def test_an_undo_that_failed_can_be_tried_again(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It said so, and then that there was nothing in the trash any more."""
     one, _ = two_revisions(places)
     was = contents(places.cache_dir)
-    moves = len(plan(places, one).paths)
-    for left in range(moves):
-        process = delete_in_a_process(places, one, point, left)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        assert Trash(places).settle() == ()
-        assert contents(places.cache_dir) == was
-        assert trashes(places) == []
-        assert list((places.data_dir / "trash").iterdir()) == []
+    trash = Trash(places)
+    discarded = trash.discard(plan(places, one))
+    rename = Path.rename
+    last = discarded.moves[0][1]  # put back last
 
+    def fail_for_one(self: Path, target: Path) -> Path:
+        if self == last:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(self))
+        return rename(self, target)
 
-def test_a_dead_process_trash_is_emptied_and_a_living_one_is_left_alone(places: Places) -> None:
-    one, two = two_revisions(places)
-    process = delete_in_a_process(places, one, "all of it")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "done\n"
-    size = du(places.cache_dir.parent)
-    other = Trash(places)
-    assert other.settle() == ()
-    assert len(trashes(places)) == 1
-    assert du(places.cache_dir.parent) == size
-    process.kill()
-    process.communicate()
-    assert other.settle() == ()
-    assert trashes(places) == []
-    assert du(places.cache_dir.parent) < size
-    assert not one.exists()
-    assert (two / "model.safetensors").read_bytes() == WEIGHTS
-    assert list((places.data_dir / "trash").iterdir()) == []
-
-
-def test_a_journal_cut_off_in_its_last_line_is_read_as_far_as_it_goes(places: Places) -> None:
-    one, _ = two_revisions(places)
-    was = contents(places.cache_dir)
-    Trash(places).discard(plan(places, one))  # its lock goes with it
-    journal = next((places.data_dir / "trash").glob("*.jsonl"))
-    lines = journal.read_text().splitlines()
-    journal.write_text("\n".join([*lines[:-1], '{"do']))
-    assert Trash(places).settle() == ()
-    assert contents(places.cache_dir) == was, "that it was done is not known"
-
-
-def test_a_journal_can_delete_nothing_but_trash(places: Places, tmp_path: Path) -> None:
-    precious = make_model(tmp_path / "precious")
-    folder = places.data_dir / "trash"
-    folder.mkdir(parents=True)
-    lines = [{"number": 1, "moves": [["/nowhere", str(precious)]]}, {"done": 1}]
-    (folder / "1-abc.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    Trash(places).settle()
-    assert (precious / "config.json").exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", fail_for_one)
+        with pytest.raises(RemovalError, match="busy"):
+            trash.restore(discarded)
+    trash.restore(discarded)
+    assert contents(places.cache_dir) == was
+    trash.empty()
+    assert contents(places.cache_dir) == was
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
@@ -317,6 +233,25 @@ def test_a_shared_content_that_came_back_keeps_both_users(places: Places) -> Non
     assert (snapshots[0] / "model.safetensors").read_bytes() == WEIGHTS
 
 
+def test_a_list_of_users_with_odd_lines_is_undone_all_the_same(places: Places) -> None:
+    """Other programs write it. A path from the root ended the undo, and then every start of the program."""
+    files = {"model.safetensors": WEIGHTS, "config.json": CONFIG}
+    snapshot = add_revision(places.cache_dir, "org/one", "1", files, ref="main")
+    blob = snapshot.parent.parent / "blobs" / etag_of(WEIGHTS, lfs=True)
+    users = share(blob, places.cache_dir)
+    users = users.with_name(f"{users.name}.refs")
+    users.write_text(f"/etc/passwd\n../../x\n{users.read_text()}")
+    trash = Trash(places)
+    discarded = trash.discard(plan(places, snapshot))
+    other = add_revision(places.cache_dir, "org/two", "1", files, ref="main")
+    share(other.parent.parent / "blobs" / etag_of(WEIGHTS, lfs=True), places.cache_dir)
+    trash.restore(discarded)
+    assert trash.empty() == ()
+    assert sorted(users.read_text().splitlines()) == [
+        f"models--org--{name}/blobs/{etag_of(WEIGHTS, lfs=True)}" for name in ("one", "two")
+    ]
+
+
 def test_what_is_gone_for_good_cannot_come_back(places: Places) -> None:
     one, _ = two_revisions(places)
     trash = Trash(places)
@@ -324,6 +259,18 @@ def test_what_is_gone_for_good_cannot_come_back(places: Places) -> None:
     trash.empty()
     with pytest.raises(RemovalError, match="no longer"):
         trash.restore(discarded)
+
+
+def test_what_is_gone_in_part_does_not_come_back_in_part(places: Places) -> None:
+    one, _ = two_revisions(places)
+    trash = Trash(places)
+    discarded = trash.discard(plan(places, one))
+    was = contents(places.cache_dir)
+    target = discarded.moves[0][1]
+    target.unlink() if target.is_file() else shutil.rmtree(target)
+    with pytest.raises(RemovalError, match="no longer"):
+        trash.restore(discarded)
+    assert contents(places.cache_dir) == was
 
 
 def test_a_shared_content_in_use_is_left_where_it_is(places: Places) -> None:
@@ -346,5 +293,19 @@ def test_folders_that_were_made_read_only_go_too(places: Places) -> None:
     (model / "sub").chmod(0o500)
     trash = Trash(places)
     trash.discard(plan(places, model))
+    assert trash.empty() == ()
+    assert not list(places.data_dir.rglob(".hugchat-trash-*"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_folders_that_were_closed_go_too(places: Places) -> None:
+    model = make_model(places.data_dir / "models" / "mine")
+    trash = Trash(places)
+    discarded = trash.discard(plan(places, model))
+    moved = discarded.moves[0][1]
+    (moved / "closed" / "deep").mkdir(parents=True)
+    (moved / "closed" / "deep" / "file").touch()
+    for folder in (moved / "closed" / "deep", moved / "closed", moved):
+        folder.chmod(0)
     assert trash.empty() == ()
     assert not list(places.data_dir.rglob(".hugchat-trash-*"))
