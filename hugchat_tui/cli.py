@@ -54,6 +54,15 @@ def _run(arguments: Sequence[str]) -> int:
             print(f"hugchat: {error}", file=sys.stderr)
             return EXIT_ASKED_WRONGLY
         return models(settings, args)
+    if command == "sft":
+        from hugchat_tui.sft_command import main as sft
+
+        try:
+            settings = load_settings(flags)
+        except SettingsError as error:
+            print(f"hugchat: {error}", file=sys.stderr)
+            return EXIT_ASKED_WRONGLY
+        return sft(settings, args)
 
     return _open_app(flags)
 
@@ -136,6 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     from hugchat_tui.models_command import add_parser as add_models
 
     add_models(commands)
+    from hugchat_tui.sft_command import add_parser as add_sft
+
+    add_sft(commands)
     doctor = commands.add_parser("doctor", help="say what was found on this machine")
     doctor.add_argument("--json", action="store_true", help="one JSON document on stdout")
     return parser

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
+
+import sft
+
+REPOSITORY = Path(__file__).parent.parent
 
 HEAVY = ("torch", "transformers", "peft", "accelerate", "deepspeed", "numpy")
 LIGHT = [
@@ -24,6 +31,7 @@ LIGHT = [
     "engine.checkpoints.library.scan",
     "hugchat_tui.models_command",
     "hugchat_tui.models_pull",
+    "hugchat_tui.sft_command",
     "sft",
 ]
 
@@ -44,3 +52,18 @@ def test_the_first_frame_waits_for_neither_the_chat_screen_nor_the_engine_nor_th
     loaded = _loaded("hugchat_tui.app")
     assert loaded.isdisjoint({*HEAVY, "sqlite3", "msgspec", "markdown_it", "pygments", "jinja2", "psutil"})
     assert not any(name.startswith(("hugchat_tui.chat.screen", "engine.pool")) for name in loaded)
+
+
+def test_the_light_half_of_sft_loads_none_of_what_trains() -> None:
+    names = [each.name for each in pkgutil.walk_packages(sft.__path__, "sft.")]
+    light = [name for name in names if not name.startswith("sft.training")]
+    assert len(light) > 30
+    assert _loaded(", ".join(light)).isdisjoint({*HEAVY} - {"numpy"})
+
+
+def test_the_contract_names_every_light_module_of_sft() -> None:
+    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    light = {f"sft.{path.stem}" for path in (REPOSITORY / "sft").glob("*.py")} - {"sft.__init__"} | {"sft.data"}
+    for contract in contracts:
+        named = {name for name in contract.get("source_modules", ()) if name.startswith("sft.")}
+        assert named in (set(), light), contract["name"]

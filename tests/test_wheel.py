@@ -70,6 +70,7 @@ def test_the_wheel_carries_themes_templates_and_styles(wheel: Path) -> None:
     assert "engine/checkpoints/hub_queries/catalogue.toml" in names
     assert "hugchat_tui/chat/screen.tcss" in names
     assert sum(name.startswith("hugchat_tui/themes/") and name.endswith(".toml") for name in names) >= 6
+    assert sum(name.startswith("sft/recipes/") and name.endswith(".toml") for name in names) >= 15
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 
 

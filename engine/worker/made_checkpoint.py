@@ -31,11 +31,11 @@ from engine.worker.loading import LoadedCheckpoint, Progress, refusing
 from engine.worker.refusal import check_model_directory, read_json
 
 _CARD = "README.md"
-_TOKENIZER_FILES = re.compile(
+TOKENIZER_FILES = re.compile(
     r"tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt"
     r"|chat_template\.(jinja|json)|tekken\.json|[\w.-]+\.(model|tiktoken)"
 )
-_LICENCE_FILES = re.compile(r"(LICEN[CS]E|NOTICE|COPYING|USE_POLICY)[\w.-]*", re.IGNORECASE)
+LICENCE_FILES = re.compile(r"(LICEN[CS]E|NOTICE|COPYING|USE_POLICY)[\w.-]*", re.IGNORECASE)
 _LICENCE_NAME = re.compile(r"[\w.+-]{1,60}")
 _CHUNK = 4 * 1024 * 1024
 
@@ -127,12 +127,12 @@ def write(loaded: LoadedCheckpoint, model_path: Path, dtype: torch.dtype, job: J
     progress("writing", 0, 0)
     loaded.model.to(dtype).save_pretrained(directory, max_shard_size=SHARD_BYTES)
     if model_path.is_dir():
-        _copy(model_path, directory, re.compile(r"(generation_)?config\.json"))
+        copy_files(model_path, directory, re.compile(r"(generation_)?config\.json"))
     if loaded.tokenizer_path.is_dir():
-        _copy(loaded.tokenizer_path, directory, _TOKENIZER_FILES)
+        copy_files(loaded.tokenizer_path, directory, TOKENIZER_FILES)
     else:
         loaded.tokenizer.save_pretrained(directory)
-    _copy(model_path if model_path.is_dir() else model_path.parent, directory, _LICENCE_FILES)
+    copy_files(model_path if model_path.is_dir() else model_path.parent, directory, LICENCE_FILES)
     if model_path.is_dir() and job.made == "convert" and (model_path / _CARD).is_file():
         shutil.copyfile(model_path / _CARD, directory / _CARD)
     else:
@@ -149,7 +149,8 @@ def write(loaded: LoadedCheckpoint, model_path: Path, dtype: torch.dtype, job: J
     flush_tree(directory)
 
 
-def _copy(source: Path, directory: Path, names: re.Pattern[str]) -> None:
+def copy_files(source: Path, directory: Path, names: re.Pattern[str]) -> None:
+    """Copy the regular files of a directory whose whole name matches."""
     for path in source.iterdir():
         if names.fullmatch(path.name) and path.is_file():
             shutil.copyfile(path, directory / path.name)

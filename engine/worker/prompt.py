@@ -45,11 +45,14 @@ class Prompt:
 
 
 def chat_format(tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
-    """The checkpoint's own template (of several, the one named "default"), else HugChat's format."""
+    """The checkpoint's own template (of several, the one named "default"), else HugChat's format.
+
+    A checkpoint that was trained in HugChat's format carries that template as its own; it is spoken to the same way.
+    """
     own = tokenizer.chat_template
     if isinstance(own, dict):
         own = own.get("default") or next(iter(own.values()), None)
-    if own:
+    if own and own != hugchat_template():
         return ChatFormat(template=own, kind="checkpoint", stops=())
     return ChatFormat(template=hugchat_template(), kind="hugchat", stops=HUGCHAT_STOPS)
 

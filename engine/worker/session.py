@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine import protocol
 from engine.chat_templates.render import TemplateRenderer
@@ -47,7 +48,8 @@ class Session:
         if template.kind == "hugchat":
             notes.append("the checkpoint has no chat template; HugChat's format is used")
         self._prompts = PromptBuilder(tokenizer, template, self._renderer, context)
-        self._writer = ReplyWriter(reader, self._caches, tokenizer, template, _end_ids(loaded), context)
+        ends = end_ids(loaded.model, tokenizer)
+        self._writer = ReplyWriter(reader, self._caches, tokenizer, template, ends, context)
         parameters = list(model.parameters())
         self.info = protocol.ModelInfo(
             path=str(path),
@@ -109,13 +111,12 @@ class Session:
             self._writer.write(request, prompt, emit, cancelled, received_at, begun)
 
 
-def _end_ids(loaded: LoadedCheckpoint) -> frozenset[int]:
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Tokens that end a reply: what the generation config, the config and the tokenizer call end."""
-    tokenizer = loaded.tokenizer
     ends: set[int] = set()
-    stated = [getattr(loaded.model.config, "eos_token_id", None), tokenizer.eos_token_id]
-    if loaded.model.generation_config is not None:
-        stated.append(loaded.model.generation_config.eos_token_id)
+    stated = [getattr(model.config, "eos_token_id", None), tokenizer.eos_token_id]
+    if model.generation_config is not None:
+        stated.append(model.generation_config.eos_token_id)
     for value in stated:
         if isinstance(value, Iterable):
             ends.update(int(each) for each in value)

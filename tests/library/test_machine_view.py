@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,14 @@ async def test_the_library_is_laid_out_before_it_is_shown_and_no_screen_is_style
         assert built is not None and it.in_chat
         await it.until(lambda: built.machine.table.size.width > 40, "its layout")
         anew: list[str] = []
+
+        def shows(mode: str) -> bool:
+            return it.app.current_mode == mode
+
         monkeypatch.setattr(it.app, "refresh_css", lambda animate=True: anew.append(it.app.current_mode))
         for shown in ("library", "chat", "library"):
             await it.press("f5")
-            await it.until(lambda mode=shown: it.app.current_mode == mode, shown)
+            await it.until(partial(shows, shown), shown)
         assert not anew
 
 
@@ -203,11 +208,15 @@ async def test_an_alias_and_a_note_are_the_persons_own_and_last(home: Home) -> N
         assert "favourite" in it.names()
 
 
-async def test_a_name_that_is_taken_is_refused_in_words(home: Home) -> None:
+async def test_a_name_that_is_taken_is_refused_where_it_was_typed_and_stays_to_be_corrected(home: Home) -> None:
+    """The dialog closed, and everything was to be typed again."""
     async with library(home) as it:
         await it.to("beta")
         await it.press("r", *"starter", "enter")
-        await it.until(lambda: any("starter would be taken for" in notice for notice in it.notices()), "the refusal")
+        await it.until(lambda: "starter would be taken for" in it.problem(), "the refusal")
+        await it.press("backspace", "enter", "j", "k")
+        await it.until(lambda: "starte" in it.names(), "the name")
+        assert it.table.has_focus and it.names().count("starte") == 1, "what came behind enter was for the list"
 
 
 async def test_a_folder_that_is_added_is_listed_and_kept_in_the_settings(home: Home, tmp_path: Path) -> None:
@@ -215,8 +224,8 @@ async def test_a_folder_that_is_added_is_listed_and_kept_in_the_settings(home: H
     async with library(home) as it:
         await it.press("a")
         await it.press(*str(tmp_path / "nowhere"), "enter")
-        await it.until(lambda: any("There is no folder" in notice for notice in it.notices()), "the refusal")
-        await it.press("a", *str(tmp_path / "more"), "enter")
+        await it.until(lambda: "There is no folder" in it.problem(), "the refusal")
+        await it.press("ctrl+u", *str(tmp_path / "more"), "enter")
         await it.until(lambda: "gamma" in it.names(), "what lies in it")
         assert str(tmp_path / "more") in (home.config / "config.toml").read_text()
         found = await it.app.services.checkpoints()
