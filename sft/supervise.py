@@ -99,6 +99,7 @@ class _Supervisor:
         self._training = training
         self._grace_s = grace_s
         self._asked = 0  # how often we were told to end
+        self._stepped = False  # the ranks came as far as a step
         self._killed = False
         self._beaten = time.monotonic()
         self._seen = events_size(run)
@@ -209,6 +210,7 @@ class _Supervisor:
             read = tail(self._run.events, self._seen)
             self._seen = read.offset
             ends = [record for record in read.records if record["type"] == "end"]
+            self._stepped |= any(record["type"] == "step" for record in read.records)
             self._found_end = ends[-1] if ends else self._found_end
             if not read.more:
                 return self._found_end
@@ -228,6 +230,8 @@ class _Supervisor:
         again = f"Go on from the last checkpoint: hugchat sft resume {self._run.path}"
         if self._asked and not prepared:
             return "stopped", "It was stopped while its data was prepared; nothing was trained yet.", ""
+        if self._asked and not self._stepped:
+            return "stopped", "It was stopped before its first step.", again
         if self._killed:
             return "killed", "Its processes were killed: they did not end when they were told to.", again
         log = _log_end(self._run.log)

@@ -8,7 +8,7 @@ is trained is what the model has to write for that prompt, no more and no less:
     HugChat's format             [Human]: q \\n [HugChat]: a \\n\\n</s>
                                                          -----------
 
-- The end of a turn is the special token behind the answer, with white space before it. Where the template writes none
+- The end of a turn is the added token behind the answer, with white space before it. Where the template writes none
   behind the last answer, the token that ends a text is added: chats stop on it.
 - In HugChat's format the blank line ends an answer (HUGCHAT_STOPS), so it is trained; the end of the text follows the
   last one, for programs that know no stop strings.
@@ -50,8 +50,9 @@ class Encoder:
     def __init__(self, chat: ChatTokenizer, time_limit_s: float = 5.0) -> None:
         """Raises BrokenTemplateError."""
         self._chat = chat
-        self._renderer = ConversationRenderer(chat, time_limit_s)
         rules = json.loads(chat.tokenizer_json)
+        added = [token["content"] for token in rules["added_tokens"]]
+        self._renderer = ConversationRenderer(chat, added, time_limit_s)
         # Adds special tokens, which templates write themselves, and cuts white space off the positions of tokens.
         rules["post_processor"] = None
         self._tokenizer = Tokenizer.from_str(json.dumps(rules))

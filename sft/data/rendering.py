@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -75,19 +75,20 @@ class _RanTooLong(BaseException):
 class ConversationRenderer:
     """Renders conversations with one template. Main thread only: a template that does not end is stopped by a signal.
 
-    time_limit_s: for each rendering, in seconds. A template that sits in one endless operation, where no signal is
-    heard, loses the process after four times as much.
+    added_tokens: the texts of all that the tokenizer's model does not know by itself. time_limit_s: for each rendering,
+    in seconds. A template that sits in one endless operation, where no signal is heard, loses the process after four
+    times as much.
     """
 
-    def __init__(self, chat: ChatTokenizer, time_limit_s: float = 5.0) -> None:
+    def __init__(self, chat: ChatTokenizer, added_tokens: Collection[str], time_limit_s: float) -> None:
         self._chat = chat
         self._time_limit_s = time_limit_s
         self._nonce = secrets.token_hex(8)  # nobody who wrote a row can know it
         self._marks = re.compile(f"\ue000{self._nonce}([se])([0-9]+)\ue001")
-        longest_first = sorted((content for content, *_ in chat.special), key=len, reverse=True)
-        any_special = "|".join(map(re.escape, longest_first)) or r"(?!)"
-        self.special = re.compile(any_special)
-        self._end_of_turn = re.compile(r"[ \n]*\n\n" if chat.template_kind == "hugchat" else rf"\s*(?:{any_special})")
+        self.special = re.compile(_any_of([content for content, *_ in chat.special]))
+        # Some tokenizers do not call the token that ends a turn special; runs of spaces may be tokens too.
+        ends = rf"\s*(?:{_any_of([token for token in added_tokens if token.strip()])})"
+        self._end_of_turn = re.compile(r"[ \n]*\n\n" if chat.template_kind == "hugchat" else ends)
         try:
             with self._limited():  # jinja2 works out what is constant while it compiles
                 self._template = compile_template(chat.template)
@@ -319,6 +320,10 @@ class ConversationRenderer:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, previous)
             signal.setitimer(signal.ITIMER_REAL, *before)
+
+
+def _any_of(texts: Sequence[str]) -> str:
+    return "|".join(map(re.escape, sorted(texts, key=len, reverse=True))) or r"(?!)"
 
 
 def _stop(number: int, frame: object) -> None:

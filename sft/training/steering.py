@@ -20,10 +20,24 @@ _PAUSED_LOOK_S = 0.2
 _HEARTBEAT_S = 10.0
 
 
+class Signals:
+    """Lets SIGTERM and SIGINT mean: save and stop. To be made in the main thread, before anything that takes long."""
+
+    def __init__(self) -> None:
+        self.came = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+
+
 class Steering:
     """The commands of one run. stop: end after this step; keep: with a checkpoint and a result."""
 
-    def __init__(self, run: Path, world: World, events: EventWriter | None, since: float) -> None:
+    def __init__(
+        self, run: Path, world: World, events: EventWriter | None, since: float, signals: Signals | None = None
+    ) -> None:
         """events: of rank 0. since: seconds since the epoch; what was asked before was asked of an earlier start."""
         self.stop = False
         self.keep = True
@@ -32,19 +46,11 @@ class Steering:
         self.eval_every: int | None = None
         self.checkpoint_every: int | None = None
         self._paused = False
-        self._terminated = False
+        self._signals = signals
         self._world = world
         self._events = events
         self._since = since
         self._reader = ControlReader(run / CONTROL)
-
-    def obey_signals(self) -> None:
-        """Let SIGTERM and SIGINT mean: save and stop. In the main thread."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._terminated = True
 
     def poll(self, step: int) -> None:
         """Learn what is asked now, and do it; returns once the run is not paused. All ranks together."""
@@ -61,7 +67,7 @@ class Steering:
         asked: list[Command] = []
         if self._world.leads:
             asked = [each for each in self._reader.read() if each.time >= self._since]
-        terminated = any(self._world.everyone(self._terminated))
+        terminated = any(self._world.everyone(self._signals is not None and self._signals.came))
         for command in self._world.told(asked):
             words = command.problem or self._do(command)
             if self._events is not None:

@@ -32,7 +32,7 @@ from sft.training.evaluation import Sampler, measure
 from sft.training.export import write_weights
 from sft.training.result import write_final
 from sft.training.schedule import factor, warmup_length
-from sft.training.steering import Steering
+from sft.training.steering import Signals, Steering
 from sft.training.world import World, join
 
 _UNUSABLE_STEPS = 20  # in a row, whose gradient was not finite
@@ -72,18 +72,21 @@ def read_inputs(run: Path) -> Inputs:
 
 def train(run: Path) -> str:
     """Train until the recipe or a person says that it is done; how it ended: "done" or "stopped"."""
+    signals = Signals()
     inputs = read_inputs(run)
     recipe = inputs.recipe
     device = device_of(recipe)
     world = join(device, always=engine_of(recipe, 2) == "deepspeed")
     writer = EventWriter(run / events.EVENTS) if world.leads else None
-    return Run(run, inputs, world, writer).go()
+    return Run(run, inputs, world, writer, signals).go()
 
 
 class Run:
     """The state of a run between its steps."""
 
-    def __init__(self, run: Path, inputs: Inputs, world: World, writer: EventWriter | None) -> None:
+    def __init__(
+        self, run: Path, inputs: Inputs, world: World, writer: EventWriter | None, signals: Signals | None = None
+    ) -> None:
         self._run = run
         self._inputs = inputs
         self._recipe = recipe = inputs.recipe
@@ -101,7 +104,7 @@ class Run:
         self._eval_order = self._order(held_out) if len(held_out) else None
         self._total = chosen.max_steps or self._train_order.steps(chosen.epochs, self._packs_per_step)
         self._warmup = warmup_length(self._total, chosen.warmup_steps, chosen.warmup_ratio)
-        self._steering = Steering(run, world, writer, inputs.launched_at)
+        self._steering = Steering(run, world, writer, inputs.launched_at, signals)
         self._unusable = 0
         if resume_from is not None:
             self._built.strategy.load(resume_from / checkpoints.STATE)
@@ -179,7 +182,6 @@ class Run:
     # The loop
 
     def go(self) -> str:
-        self._steering.obey_signals()
         recipe = self._recipe
         ended = "done"
         sampler = self._sampler()
@@ -197,7 +199,7 @@ class Run:
                         break
                 if self._steering.save or self._due(self._steering.checkpoint_every, recipe.checkpoints.every):
                     self._save()
-            if ended == "stopped" and not self._steering.keep:
+            if ended == "stopped" and not (self._steering.keep and self._progress.step):
                 return ended
             if ended == "done" and self._evaluated_at != self._progress.step:
                 self._evaluate(sampler)

@@ -242,6 +242,18 @@ def test_a_template_that_does_not_end_is_stopped() -> None:
         Encoder(with_template("{{ 7 ** 99999999 > 3 }}"), time_limit_s=0.2)
 
 
+def test_an_end_of_turn_that_is_not_called_special_is_trained_too() -> None:
+    """Else the model would never learn to stop: neither that token nor the end of the text would be trained."""
+    chat = chat_of("phi3")
+    rules = json.loads(chat.tokenizer_json)
+    (end,) = (token for token in rules["added_tokens"] if token["content"] == "<|end|>")
+    end["special"] = False
+    special = tuple(each for each in chat.special if each[0] != "<|end|>")
+    chat = replace(chat, tokenizer_json=json.dumps(rules), special=special)
+    document = Encoder(chat).encode(conversation(*TURNS))
+    assert trained_texts(chat, document) == [f"{TURNS[1][1]}<|end|>", f"{TURNS[3][1]}<|end|>"]
+
+
 def test_tokenizers_that_cut_white_space_off_positions_train_it_all_the_same() -> None:
     """RoBERTa's and GPT-2's post-processors do: then the blank line that ends an answer would stand nowhere."""
     chat = chat_of("hugchat-gpt2")

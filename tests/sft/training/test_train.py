@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,14 +32,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture(autouse=True)
-def signals_stay() -> Iterator[None]:
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-
-
 def changed(recipe: Recipe, **sections: dict[str, Any]) -> Recipe:
     """The recipe with other values, by section."""
     parts = {name: msgspec.structs.replace(getattr(recipe, name), **values) for name, values in sections.items()}
@@ -62,9 +53,7 @@ def trained(recipe: Recipe, place: Path, name: str) -> tuple[RunDirectory, str]:
 
 @pytest.fixture(scope="module")
 def plain(place: Path) -> dict[int, float]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signal, "signal", lambda *arguments: None)
-        return curve(trained(tiny_recipe(place, steps=5), place, "plain")[0])
+    return curve(trained(tiny_recipe(place, steps=5), place, "plain")[0])
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory(place: Path, plain: dict[int, float]) -> None:
