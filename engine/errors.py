@@ -18,7 +18,9 @@ class EngineError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".rstrip()
+        # What another program said may have no full stop of its own.
+        stop = "." if self.hint and self.message and self.message[-1] not in ".!?:…)" else ""
+        return f"{self.message}{stop} {self.hint}".rstrip()
 
 
 class CheckpointNotFoundError(EngineError):

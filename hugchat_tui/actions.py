@@ -19,7 +19,7 @@ class Action:
 
     id: its name in the keymap file ("chat.new"). method: the `action_...` method on the scope's owner. keys: Textual
     key names separated by commas, empty for none. footer: shown in the footer when its part has the focus, by its short name
-    if it has one.
+    if it has one. wide: shown there behind those where the screen is wide.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Action:
     footer: bool = False
     priority: bool = False
     short: str = ""
+    wide: bool = False
 
     @property
     def slash(self) -> str:
@@ -58,7 +59,7 @@ class Action:
 ACTIONS: tuple[Action, ...] = (
     # The application
     Action("app.palette", "command_palette", "Commands", "Find any action by name", "ctrl+p,f2", "app", True),
-    Action("app.help", "help", "Help", "The keys of what has the focus", "f1", "app", True),
+    Action("app.help", "help", "Help", "The keys of what has the focus", "f1,question_mark", "app", True),
     Action("app.library", "library", "Library", "Checkpoints: find, download, check, delete; again to go back to the chat", "f5", "app", priority=True),
     Action("app.theme", "choose_theme", "Theme", "Choose the colours", "", "app"),
     Action("app.quit", "quit_safely", "Quit", "Leave; asks first while something is being written or downloaded", "ctrl+q", "app", priority=True),
@@ -100,20 +101,20 @@ ACTIONS: tuple[Action, ...] = (
     # The library
     Action("library.machine", "show_view('machine')", "Checkpoints on this machine", "Show the checkpoints of this machine", "1", "library"),
     Action("library.hub", "show_view('hub')", "Hugging Face Hub", "Search the Hugging Face Hub", "2", "library"),
-    Action("library.downloads", "show_view('downloads')", "Downloads", "Show what is being downloaded", "3", "library"),
+    Action("library.downloads", "show_view('downloads')", "Downloads and jobs", "Show what is being downloaded, checked or made", "3", "library"),
     Action("library.previous_view", "step_view(-1)", "Previous view of the library", "Show the view to the left", "left", "library"),
     Action("library.next_view", "step_view(1)", "Next view of the library", "Show the view to the right", "right", "library"),
-    Action("library.back", "back", "Back to the chat", "Leave the details, the filter, then the library", "escape", "library", True, short="Back"),
+    Action("library.back", "back", "Back to the chat", "Take away notices; then leave the details, the marks, the filter, and the library", "escape", "library", True, short="Back"),
     Action("library.find", "find", "Find a checkpoint", "Filter the checkpoints, or search the Hub", "slash", "library", True, short="Find"),
-    Action("library.details", "details", "Details of a checkpoint", "Go to the details, or back to the list", "tab", "library", short="Details"),
+    Action("library.details", "details", "Details of a checkpoint", "Go to the details, or back to the list", "tab", "library", short="Details", wide=True),
     Action("library.jump", "jump", "Jump in the library", "Jump to a part of the library by one key", "ctrl+o", "library", short="Jump"),
     Action("library.token", "enter_token", "Hub token", "Enter a Hugging Face token; it is stored where `hf auth login` stores it", "", "library"),
     # A checkpoint on this machine
     Action("library.load", "load", "Load into the chat", "Let this checkpoint answer in the conversation", "enter", "machine", True, short="Chat"),
-    Action("library.compare", "compare", "Compare this checkpoint", "Ask this checkpoint the same, beside the one that answers", "c", "machine", short="Compare"),
-    Action("library.verify", "verify", "Verify checkpoint", "Compare its files with their checksums; needs no network", "v", "machine", short="Verify"),
+    Action("library.compare", "compare", "Compare this checkpoint", "Ask this checkpoint the same, beside the one that answers", "c", "machine", short="Compare", wide=True),
+    Action("library.verify", "verify", "Verify checkpoint", "Compare its files with their checksums; needs no network", "v", "machine", short="Verify", wide=True),
     Action("library.delete", "delete", "Delete checkpoint", "Delete it, or all that are marked, after a look at what that frees and breaks", "d,delete", "machine", True, short="Delete"),
-    Action("library.mark", "mark", "Mark checkpoint", "Mark it, to delete several at once", "space", "machine", short="Mark"),
+    Action("library.mark", "mark", "Mark checkpoint", "Mark it, to delete several at once", "space", "machine", short="Mark", wide=True),
     Action("library.undo", "undo", "Undo delete checkpoint", "Bring back what was deleted last", "u", "machine", short="Undo delete"),
     Action("library.empty_trash", "empty_trash", "Empty the trash", "Free the space of what was deleted now; undo ends", "", "machine"),
     Action("library.merge", "merge", "Merge adapter", "Merge an adapter into its base: a new model", "m", "machine", short="Merge"),
@@ -124,19 +125,20 @@ ACTIONS: tuple[Action, ...] = (
     Action("library.export", "export", "Export checkpoint", "Copy it to a plain folder", "x", "machine", short="Export"),
     Action("library.add_folder", "add_folder", "Add a folder of checkpoints", "Look for checkpoints in one more folder", "a", "machine", short="Add folder"),
     Action("library.rescan", "rescan", "Look for checkpoints again", "Look for checkpoints again", "R,shift+r", "machine", short="Rescan"),
-    Action("library.sort", "sort", "Sort checkpoints", "Sort by the next column", "s", "machine", short="Sort"),
+    Action("library.sort", "sort", "Sort checkpoints", "Sort by the next column", "s", "machine", short="Sort", wide=True),
     Action("library.reverse", "reverse", "Reverse the order", "Sort the other way round", "S,shift+s", "machine", short="Reverse"),
-    Action("library.kind", "next_kind", "Kind of checkpoints", "Show one kind only: models, adapters, GGUF, unfinished, broken, other", "f", "machine", short="Kind"),
+    Action("library.kind", "next_kind", "Kind of checkpoints", "Show one kind only: models, adapters, GGUF, unfinished, broken, other", "f", "machine", short="Kind", wide=True),
     # A repository of the Hub
     Action("library.pull", "pull", "Pull from the Hub", "Download it into the Hugging Face cache", "p", "hub", True, short="Pull"),
-    Action("library.hub_kind", "next_kind", "Kind of Hub results", "Look for models, GGUF files, adapters, or everything", "f", "hub", short="Kind"),
-    Action("library.order", "next_order", "Order of Hub results", "Order the results by downloads, likes or date", "s", "hub", short="Order"),
+    Action("library.hub_kind", "next_kind", "Kind of Hub results", "Look for models, GGUF files, adapters, or everything", "f", "hub", short="Kind", wide=True),
+    Action("library.order", "next_order", "Order of Hub results", "Order the results by downloads, likes or date", "s", "hub", short="Order", wide=True),
     Action("library.copy_page", "copy_page", "Copy address", "Copy the address of its page", "y", "hub"),
     # A download
     Action("library.open_download", "open_download", "Chat with a download", "Load what was downloaded into the chat", "enter", "downloads", True, short="Chat"),
-    Action("library.pause", "pause", "Pause download", "Pause it; let it go on", "p", "downloads", True, short="Pause"),
+    Action("library.pause", "pause", "Pause download", "Pause it; let it go on; try again what failed", "p", "downloads", True, short="Pause"),
     Action("library.cancel", "cancel", "Cancel download", "Cancel it and drop what came so far, or take it off the list", "x", "downloads", True, short="Cancel"),
-    Action("library.detach", "detach", "Download after quitting", "Let it go on when the app closes", "D,shift+d", "downloads", short="After quitting"),
+    Action("library.detach", "detach", "Download after quitting", "Let it go on when the app closes", "D,shift+d", "downloads", short="After quitting", wide=True),
+    Action("library.clear", "clear_ended", "Clear what ended", "Take everything off the list that is done, stopped or failed; what came of a download that failed stays with it", "C,shift+c", "downloads", short="Clear", wide=True),
 )  # fmt: skip
 
 BY_ID: dict[str, Action] = {action.id: action for action in ACTIONS}

@@ -26,7 +26,7 @@ from hugchat_tui.common.collector import settle
 from hugchat_tui.common.crash import report
 from hugchat_tui.common.driver import TerminalDriver
 from hugchat_tui.common.line_filter import guard
-from hugchat_tui.common.type_ahead import TypeAheadApp
+from hugchat_tui.common.notices import NoticesApp
 from hugchat_tui.conversations.errors import StoreClosedError, StoreError
 from hugchat_tui.services import Services
 from hugchat_tui.settings.schema import Settings
@@ -41,12 +41,10 @@ if TYPE_CHECKING:
 QUIT_WITHIN_S = 2.0
 
 
-class HugChatApp(TypeAheadApp):
+class HugChatApp(NoticesApp):
     """Paints an outline, then opens the chat mode; everything slow begins after the first paint."""
 
     TITLE = "HugChat"
-    # At the top: at the bottom they would hide the prompt, where the person is.
-    CSS = "ToastRack { dock: top; align: right top; margin: 1 0 0 0; }"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
 
     def __init__(self, settings: Settings, problems: Iterable[str] = ()) -> None:
@@ -162,8 +160,8 @@ class HugChatApp(TypeAheadApp):
         else:
             self.notify(words, severity="error", timeout=20)
 
-    def _engine_notice(self, text: str) -> None:
-        self.notify(text)
+    def _engine_notice(self, text: str, severity: SeverityLevel = "information") -> None:
+        self.notify(text, severity=severity)
         if self.chat is not None:
             self.chat.call_later(self.chat.mark)
 
@@ -179,18 +177,6 @@ class HugChatApp(TypeAheadApp):
             await self.services.save_setting("appearance.theme", theme.name)
         except (SettingsError, OSError) as error:
             self.notify(f"The theme is not kept for the next start. {error}", severity="warning")
-
-    def notify(
-        self,
-        message: str,
-        *,
-        title: str = "",
-        severity: SeverityLevel = "information",
-        timeout: float | None = None,
-        markup: bool = False,
-    ) -> None:
-        """Show a notice. Notices carry names and errors from outside, so none is markup and all are cleaned."""
-        super().notify(clean(message), title=title, severity=severity, timeout=timeout, markup=False)
 
     def _fatal_error(self) -> None:
         # Instead of Textual's traceback with every local variable, conversations and keys among them.

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +25,8 @@ from hugchat_tui.chat_command import (
     write,
 )
 from hugchat_tui.common.clean import clean
+from hugchat_tui.common.format import sentences
+from hugchat_tui.models_parser import add_parser
 
 if TYPE_CHECKING:
     from engine.checkpoints.library.rows import Places, Row
@@ -31,52 +34,21 @@ if TYPE_CHECKING:
     from hugchat_tui.settings.schema import Settings
 
 
+__all__ = ["add_parser", "main"]
+
+
 class AskedWronglyError(Exception):
     """The command line names something that does not exist, or needs another word. Says which."""
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The command `models` and its own commands."""
-    models = commands.add_parser("models", help="find, download, check and delete checkpoints")
-    actions = models.add_subparsers(dest="action", metavar="ACTION", required=True)
+class _Telling(Progress):
+    """Remembers what was said last, which is why something failed where no error says it."""
 
-    def action(name: str, help: str) -> argparse.ArgumentParser:
-        parser = actions.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
-        parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-        return parser
+    said = ""
 
-    action("ls", "list the checkpoints of this machine, and all else in the Hugging Face cache")
-    search = action("search", "search the Hub; without words, the models we know to be good")
-    search.add_argument("text", nargs="*")
-    search.add_argument("--kind", choices=("models", "gguf", "adapters", "all"), default="models")
-    search.add_argument("--sort", choices=("downloads", "likes", "updated"), default="downloads")
-    search.add_argument("--limit", type=_positive, default=20, metavar="N")
-    pull = action("pull", "download from the Hub: org/name, org/name@revision, org/name/file.gguf, or starter")
-    pull.add_argument("reference")
-    pull.add_argument("--detach", action="store_true", help="return at once; it goes on by itself")
-    remove = action("rm", "delete checkpoints, after a look at what that frees and breaks")
-    remove.add_argument("names", nargs="+", metavar="name")
-    remove.add_argument("--yes", action="store_true", help="do not ask")
-    verify = action("verify", "compare files with their checksums; needs no network. Without names, all of them")
-    verify.add_argument("names", nargs="*", metavar="name")
-    show = action("show", "say all that is known of a checkpoint")
-    show.add_argument("name")
-    merge = action("merge", "merge an adapter into its base: a new model")
-    merge.add_argument("adapter")
-    merge.add_argument("new", metavar="new-name")
-    convert = action("convert", "convert a GGUF file or pickled weights to safetensors: a new model")
-    convert.add_argument("name")
-    convert.add_argument("new", metavar="new-name")
-    export = action("export", "copy a checkpoint to a plain folder")
-    export.add_argument("name")
-    export.add_argument("folder", type=lambda text: Path(text).expanduser().absolute())
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    def say(self, text: str) -> None:
+        self.said = text
+        super().say(text)
 
 
 def main(settings: Settings, args: argparse.Namespace) -> int:
@@ -113,11 +85,14 @@ async def _main(settings: Settings, args: argparse.Namespace) -> int:
         "export": command.export,
     }
     try:
-        return await actions[args.action]()
+        code = await actions[args.action]()
+        return code if not code or command.answered else command.unanswered(code)
     except AskedWronglyError as error:
-        return command.failed(str(error), EXIT_ASKED_WRONGLY)
-    except (EngineError, OSError) as error:
-        return command.failed(str(error), EXIT_FAILED)
+        return command.failed(str(error), EXIT_ASKED_WRONGLY, name="asked-wrongly")
+    except EngineError as error:
+        return command.failed(error.message, EXIT_FAILED, error.hint, name=error.code)
+    except OSError as error:
+        return command.failed(str(error), EXIT_FAILED, name="system")
     except asyncio.CancelledError:
         command.progress.clear()
         return EXIT_INTERRUPTED
@@ -128,19 +103,35 @@ class Command:
 
     def __init__(self, settings: Settings, args: argparse.Namespace) -> None:
         self.args = args
-        self.progress = Progress()
+        self.progress = _Telling()
+        self.answered = False  # on stdout
         self._folders = tuple(Path(folder).expanduser() for folder in settings.model.folders)
         self._settings = settings
 
-    def failed(self, message: str, code: int) -> int:
+    def failed(self, message: str, code: int, hint: str = "", *, name: str = "failed") -> int:
+        """Say why, on stderr; where JSON was asked for, on stdout as well. name: of the kind of error."""
         self.progress.clear()
-        return fail(clean(message), code)
+        if self.args.json and not self.answered:
+            self._answer({"error": {"code": name, "message": clean(message), "hint": clean(hint)}}, "")
+        return fail(clean(sentences(message, hint)), code)
+
+    def unanswered(self, code: int) -> int:
+        """It failed and has said why; where JSON was asked for it is there, too."""
+        if self.args.json:
+            self._answer({"error": {"code": "failed", "message": clean(self.progress.said), "hint": ""}}, "")
+        return code
+
+    @property
+    def _width(self) -> int | None:
+        """Cells that a line of stdout has; None where it is no terminal."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
     def _answer(self, document: object, text: str) -> None:
         """The result: as JSON when that was asked for, else as text."""
         from engine.checkpoints.library.rows import to_plain
 
         self.progress.clear()
+        self.answered = True
         # Names from the disk may hold bytes that are no UTF-8, and any terminal must be able to take the text.
         write(f"{json.dumps(to_plain(document), indent=2) if self.args.json else text}\n")
 
@@ -164,6 +155,8 @@ class Command:
         """The row that a person means: by alias, name or path. Raises AskedWronglyError."""
         from difflib import get_close_matches
 
+        from engine.checkpoints.hub_cache import parse_hub_reference
+
         with suppress(RuntimeError):  # ~nobody
             path = str(Path(name).expanduser().absolute())
             found = [row for row in rows if path == row.key or (row.checkpoint and path == str(row.checkpoint.path))]
@@ -177,32 +170,39 @@ class Command:
             return found[0]
         near = get_close_matches(name, [row.alias or row.name for row in rows], n=3, cutoff=0.5)
         hint = f"Nearest: {', '.join(near)}." if near else "See what is here with: hugchat models ls"
+        if parse_hub_reference(name) is not None and "/" in name:
+            hint += f"\nFrom the Hub: hugchat models pull {name}"
         raise AskedWronglyError(f"Nothing here is called {name}. {hint}")
 
     async def ls(self) -> int:
         from hugchat_tui.models_text import rows_table
 
         rows = await self._rows()
-        self._answer(rows, rows_table(rows) if rows else "There is nothing here yet. Try: hugchat models search")
+        self._answer(
+            rows, rows_table(rows, self._width) if rows else "There is nothing here yet. Try: hugchat models search"
+        )
         return 0
 
     async def search(self) -> int:
         from engine.checkpoints.hub_queries.catalogue import catalogue
         from engine.checkpoints.hub_queries.client import HubQueries
-        from hugchat_tui.models_text import catalogue_text, search_table
+        from hugchat_tui.models_text import catalogue_text, entry_document, model_document, search_table
 
-        if not self.args.text:
-            self._answer(catalogue(), catalogue_text(catalogue()))
+        kind, sort, limit = self.args.kind, self.args.sort, self.args.limit
+        if not self.args.text and kind is sort is limit is None:
+            document = [entry_document(entry, group) for group in catalogue() for entry in group.entries]
+            self._answer(document, catalogue_text(catalogue(), self._width))
             return 0
         hub = HubQueries()
         try:
             self.progress.show("asking the Hub", 0, 0)
             page = await hub.search(
-                " ".join(self.args.text), kind=self.args.kind, sort=self.args.sort, limit=self.args.limit
+                " ".join(self.args.text), kind=kind or "models", sort=sort or "downloads", limit=limit or 20
             )
         finally:
             await hub.close()
-        self._answer(page.results, search_table(page.results) if page.results else "Nothing was found.")
+        text = search_table(page.results, self._width) if page.results else "Nothing was found."
+        self._answer([model_document(model) for model in page.results], text)
         return 0
 
     async def pull(self) -> int:
@@ -226,26 +226,29 @@ class Command:
     async def rm(self) -> int:
         from engine.checkpoints.library.removal import plan_removal
         from engine.checkpoints.library.trash import Trash
+        from hugchat_tui.library.breaking import told_apart
         from hugchat_tui.models_text import removal_text
 
         rows = await self._rows()
         chosen = [self._named(name, rows) for name in self.args.names]
         removal = await asyncio.to_thread(plan_removal, chosen, rows, self._places)
         if removal.refuses:
-            self.progress.say(removal_text(removal))
-            return EXIT_FAILED
+            raise AskedWronglyError(f"Nothing was deleted.\n{removal_text(removal)}")
         if not self.args.yes:
             if self.args.json or not sys.stdin.isatty():
                 plan = removal_text(removal)
-                raise AskedWronglyError(f"Nobody can be asked, so nothing was deleted. Add --yes to do this:\n{plan}")
+                why = "With --json nothing is asked" if self.args.json else "Nobody can be asked"
+                raise AskedWronglyError(f"{why}, so nothing was deleted. Add --yes to do this:\n{plan}")
             self.progress.say(removal_text(removal))
             if not await _agreed():
+                self.progress.say("Nothing was deleted.")
                 return EXIT_FAILED
         await asyncio.to_thread(Trash(self._places).delete_for_good, removal)
         document = {
             "deleted": [row.name for row in removal.rows],
             "freed_bytes": removal.freed_bytes,
-            "broken": [broken.row.name for broken in removal.breaks],
+            "broken": [each.row.name for each in told_apart(removal.breaks)[0]],
+            "not_to_be_made_again": [each.row.name for each in told_apart(removal.breaks)[1]],
         }
         self._answer(document, f"{removal.freed_bytes:,} bytes are free again.")
         return 0
@@ -273,13 +276,15 @@ class Command:
     async def show(self) -> int:
         from engine.checkpoints.library.details import read_details
         from engine.fit import Fit, estimate
+        from hugchat_tui.library.measuring import counted_context
         from hugchat_tui.models_text import details_text
 
         rows = await self._rows()
         row = self._named(self.args.name, rows)
         details = await asyncio.to_thread(read_details, row)
-        fit = Fit("unknown")
+        fit, context = Fit("unknown"), 0
         if row.checkpoint is not None:
+            context = counted_context(row.checkpoint)
             chosen = self._settings
             base = _base_of(row.checkpoint, rows)
             fit = await asyncio.to_thread(
@@ -289,8 +294,9 @@ class Command:
                 device=chosen.model.device,
                 dtype=chosen.model.dtype,
                 ram_budget=chosen.engine.memory_budget_bytes,
+                context=context,
             )
-        self._answer({"row": row, "details": details, "fit": fit}, details_text(row, details, fit))
+        self._answer({"row": row, "details": details, "fit": fit}, details_text(row, details, fit, context))
         return 0
 
     async def merge(self) -> int:
@@ -309,11 +315,15 @@ class Command:
 
     async def convert(self) -> int:
         from engine.checkpoints.conversion import convert
+        from engine.errors import CheckpointRefusedError
 
         checkpoint = self._named(self.args.name, await self._rows()).checkpoint
         if checkpoint is None:
             raise AskedWronglyError(f"{self.args.name} is no checkpoint.")
-        path = await convert(checkpoint, self.args.new, self._places.data_dir, self.progress.show)
+        try:
+            path = await convert(checkpoint, self.args.new, self._places.data_dir, self.progress.show)
+        except CheckpointRefusedError as error:
+            raise AskedWronglyError(str(error)) from error
         self._answer({"name": self.args.new, "path": str(path)}, str(path))
         return 0
 
@@ -333,5 +343,10 @@ def _base_of(adapter: Checkpoint, rows: Sequence[Row]) -> Checkpoint | None:
 async def _agreed() -> bool:
     sys.stderr.write("Delete? [y/N] ")
     sys.stderr.flush()
-    line = await asyncio.to_thread(sys.stdin.readline)
+    try:
+        line = await asyncio.to_thread(sys.stdin.readline)
+    except asyncio.CancelledError:
+        sys.stderr.write("\n")  # what the shell says next begins a line of its own
+        sys.stderr.flush()
+        raise
     return line.strip().lower() in ("y", "yes")

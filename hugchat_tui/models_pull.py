@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def pull(reference: HubReference, detach: bool, progress: Progress, answer: Callable[[object, str], None]) -> int:
-    """Download it; the exit code. ^c pauses it, and the same command goes on."""
+    """Download it; the exit code. ^c pauses it, and the same command goes on; what others began goes on anyway."""
     downloads = Downloads(data_dir())
     shown = _Shown(progress)
     job = await downloads.add(reference)
@@ -36,12 +36,17 @@ async def pull(reference: HubReference, detach: bool, progress: Progress, answer
             return 0
         path = await downloads.wait(job, shown)
     except asyncio.CancelledError:
+        if downloads.is_foreign(job):
+            progress.say(f"{name} goes on: this command only watched it. hugchat shows it under f5, 3; p pauses it.")
+            return EXIT_INTERRUPTED
         try:
             await downloads.pause(job)
         except DownloadError as error:
             progress.say(str(error))
             return EXIT_INTERRUPTED
-        progress.say(f"{name} is paused at {download_line(downloads.status(job))}. The same command goes on.")
+        left = downloads.status(job)
+        how = "" if left.state == "done" else " The same command goes on."
+        progress.say(f"{name}: {download_line(left).rstrip('.')}.{how}")
         return EXIT_INTERRUPTED
     except DownloadError as error:
         progress.say(str(error))

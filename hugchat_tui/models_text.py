@@ -10,11 +10,21 @@ from rich.cells import cell_len
 
 from hugchat_tui.common.clean import clean, clean_line
 from hugchat_tui.common.fits import fit_line
-from hugchat_tui.common.format import counted, duration, file_size, grouped, moment, parameter_count
+from hugchat_tui.common.format import (
+    counted,
+    duration,
+    file_size,
+    grouped,
+    moment,
+    parameter_count,
+    shorten,
+    shorten_middle,
+)
+from hugchat_tui.library.breaking import told_apart
 
 if TYPE_CHECKING:
     from engine.checkpoints.downloads.status import Status
-    from engine.checkpoints.hub_queries.catalogue import Group
+    from engine.checkpoints.hub_queries.catalogue import Entry, Group
     from engine.checkpoints.hub_queries.messages import HubModel
     from engine.checkpoints.library.details import Details
     from engine.checkpoints.library.removal import Removal
@@ -23,23 +33,50 @@ if TYPE_CHECKING:
     from engine.fit import Fit
 
 _GAP = "  "
+_LEAST_NAME, _LEAST_LAST = 30, 24  # cells
 
 
-def table(heading: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
-    """Columns as wide as their widest cell; those in `right` stand at the right. The last column is not padded."""
-    lines = [heading, *(tuple(map(clean_line, row)) for row in rows)]
+def table(
+    heading: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: frozenset[int] = frozenset(),
+    width: int | None = None,
+    give_way: Sequence[int] = (),
+) -> str:
+    """Columns as wide as their widest cell; those in `right` stand at the right. The last column is not padded.
+
+    width: of the terminal, None: no limit. What does not fit gives way: the columns in `give_way`, one after the
+    other, then the end of the last column and the middle of the first, which are names.
+    """
+    lines = [tuple(heading), *(tuple(map(clean_line, row)) for row in rows)]
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(heading))]
+    columns, last = list(range(len(heading))), len(heading) - 1
+    if width is not None:
+        for gone in give_way:
+            least = min(widths[0], _LEAST_NAME) + min(widths[last], _LEAST_LAST)
+            if least + _between(widths, columns) <= width:
+                break
+            columns.remove(gone)
+        room = max(_LEAST_LAST, width - _between(widths, columns))
+        widths[last] = min(widths[last], max(room - widths[0], _LEAST_LAST))
+        widths[0] = min(widths[0], max(3, room - widths[last]))
 
     def cell(text: str, column: int) -> str:
+        text = (shorten_middle if column == 0 else shorten)(text, widths[column])
         missing = " " * (widths[column] - cell_len(text))
         return missing + text if column in right else text + missing
 
-    return "\n".join(_GAP.join(cell(text, column) for column, text in enumerate(line)).rstrip() for line in lines)
+    return "\n".join(_GAP.join(cell(line[column], column) for column in columns).rstrip() for line in lines)
 
 
-def rows_table(rows: Sequence[Row]) -> str:
+def _between(widths: Sequence[int], columns: Sequence[int]) -> int:
+    """Cells of the columns but for the first and the last, with all gaps."""
+    return sum(widths[column] for column in columns[1:-1]) + len(_GAP) * (len(columns) - 1)
+
+
+def rows_table(rows: Sequence[Row], width: int | None) -> str:
     heading = ("name", "kind", "family", "params", "dtype", "size", "context", "used", "")
-    return table(heading, map(_row_cells, rows), frozenset({3, 5, 6}))
+    return table(heading, map(_row_cells, rows), frozenset({3, 5, 6}), width, give_way=(6, 4, 7, 2, 3))
 
 
 def _row_cells(row: Row) -> tuple[str, ...]:
@@ -55,18 +92,18 @@ def _row_cells(row: Row) -> tuple[str, ...]:
     return (name, row.kind, one.family, parameter_count(one.parameters), dtype, size, context, used, problem)
 
 
-def catalogue_text(groups: Iterable[Group]) -> str:
+def catalogue_text(groups: Iterable[Group], width: int | None) -> str:
     parts = []
     for group in groups:
         cells = [
             (f"  {entry.id}", parameter_count(entry.parameters), entry.licence, entry.problem or entry.about)
             for entry in group.entries
         ]
-        parts.append(table((group.title, "params", "licence", ""), cells, frozenset({1})))
+        parts.append(table((group.title, "params", "licence", ""), cells, frozenset({1}), width, give_way=(2,)))
     return "\n\n".join(parts)
 
 
-def search_table(models: Iterable[HubModel]) -> str:
+def search_table(models: Iterable[HubModel], width: int | None) -> str:
     cells = [
         (
             model.id,
@@ -78,11 +115,45 @@ def search_table(models: Iterable[HubModel]) -> str:
         )
         for model in models
     ]
-    return table(("id", "params", "downloads", "likes", "licence", ""), cells, frozenset({1, 2, 3}))
+    return table(("id", "params", "downloads", "likes", "licence", ""), cells, frozenset({1, 2, 3}), width, (4, 3))
 
 
-def details_text(row: Row, details: Details, fit: Fit) -> str:
-    """Facts, lineage, files and card of one checkpoint."""
+def model_document(model: HubModel) -> dict[str, object]:
+    """A result of a search, in the shape that an entry of the catalogue has too."""
+    return {
+        "id": model.id,
+        "parameters": model.parameters,
+        "licence": model.licence,
+        "gated": bool(model.gated),
+        "private": model.private,
+        "downloads": model.downloads,
+        "likes": model.likes,
+        "updated": model.updated,
+        "gguf": model.gguf,
+        "adapter_of": list(model.adapter_of),
+        "group": "",
+        "about": "",
+        "problem": "",
+    }
+
+
+def entry_document(entry: Entry, group: Group) -> dict[str, object]:
+    """An entry of the catalogue. What only the Hub knows is null."""
+    return {
+        "id": entry.id,
+        "parameters": entry.parameters,
+        "licence": entry.licence,
+        "gated": entry.gated,
+        "private": False,
+        **dict.fromkeys(("downloads", "likes", "updated", "gguf", "adapter_of")),
+        "group": group.title,
+        "about": entry.about,
+        "problem": entry.problem,
+    }
+
+
+def details_text(row: Row, details: Details, fit: Fit, context: int) -> str:
+    """Facts, lineage, files and card of one checkpoint. context: tokens that `fit` counts with."""
     one = row.checkpoint
     facts = [("name", row.name), ("alias", row.alias), ("note", row.note), ("kind", row.kind), ("path", row.key)]
     if row.problem:
@@ -104,7 +175,7 @@ def details_text(row: Row, details: Details, fit: Fit) -> str:
     facts += [
         ("refs", ", ".join(row.refs)),
         ("size", f"{file_size(row.size_bytes)}{alone}"),
-        ("fit", fit_line(fit)),
+        ("fit", fit_line(fit) and f"{fit_line(fit)}; counted with {grouped(context)} tokens"),
         ("lineage", " -> ".join(row.lineage)),
     ]
     width = max(len(name) for name, _ in facts)
@@ -131,7 +202,9 @@ def removal_text(removal: Removal) -> str:
         kept = removal.shared_bytes_kept
         shared = f"; {file_size(kept)} stay, others need them" if kept else ""
         lines.append(f"frees {file_size(removal.freed_bytes)} ({grouped(removal.freed_bytes)} bytes){shared}")
-    lines += [f"breaks {clean_line(broken.row.name)}: {clean_line(broken.what)}" for broken in removal.breaks]
+    broken, unmade = told_apart(removal.breaks)
+    lines += [f"breaks {clean_line(each.row.name)}: {clean_line(each.what)}" for each in broken]
+    lines += [f"keeps {clean_line(each.row.name)}, {clean_line(each.what)}" for each in unmade]
     lines += [f"stays: {clean_line(str(path))}" for path in removal.stays]
     lines += [f"not {clean_line(refusal.row.name)}: {clean_line(refusal.why)}" for refusal in removal.refuses]
     return "\n".join(lines)

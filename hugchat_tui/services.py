@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.errors import EngineError
 from hugchat_tui.conversations.errors import StoreClosedError
 
 if TYPE_CHECKING:
     from engine.checkpoints.downloads.manager import Downloads
+    from engine.checkpoints.downloads.status import Status
     from engine.checkpoints.hub_cache import HubReference
     from engine.checkpoints.model import Checkpoint
     from engine.fit import Fit
@@ -49,6 +51,7 @@ class Services:
         self._pool: EnginePool | None = None
         self._starting: asyncio.Task[None] | None = None
         self._downloads: asyncio.Task[Downloads] | None = None
+        self.arrived: list[Status] = []  # downloads that were done when they were taken up: nobody saw them arrive
         self._fetching: dict[str, _Fetch] = {}
         self._found: dict[str, Checkpoint] = {}  # by the reference that named it
         self.deleted: list[Deletion] = []  # what undo brings back, the last one first
@@ -156,12 +159,20 @@ class Services:
             ram_budget=chosen.engine.memory_budget_bytes,
         )
 
-    async def ensure_checkpoint(self, reference: str, on_progress: Progress) -> Checkpoint:
-        """The checkpoint a reference names; the starter is installed and a Hub id fetched when not here yet.
+    async def ensure_checkpoint(self, reference: str, on_progress: Progress, *, fetch: bool = True) -> Checkpoint:
+        """The checkpoint a reference names. fetch: the starter is installed and a Hub id fetched when not here yet.
 
         Several callers share one download; it ends when the last of them is cancelled.
         Raises CheckpointNotFoundError and what the download raises.
         """
+        found = await self._fetched(reference, on_progress) if fetch or reference in self._fetching else None
+        if found is None:
+            found = await asyncio.to_thread(_resolve, reference, self._folders())
+        self._found[reference] = found
+        await asyncio.to_thread(_mark_used, found)
+        return found
+
+    async def _fetched(self, reference: str, on_progress: Progress) -> Checkpoint:
         fetch = self._fetching.get(reference)
         if fetch is None or fetch.task.done():
             fetch = _Fetch()
@@ -171,16 +182,13 @@ class Services:
         if fetch.reported is not None:
             on_progress(*fetch.reported)
         try:
-            checkpoint = await asyncio.shield(fetch.task)
+            return await asyncio.shield(fetch.task)
         finally:
             fetch.listeners.remove(on_progress)
             if not fetch.listeners:
                 fetch.task.cancel()
                 if self._fetching.get(reference) is fetch:  # not one that was begun when this had ended
                     del self._fetching[reference]
-        self._found[reference] = checkpoint
-        await asyncio.to_thread(_mark_used, checkpoint)
-        return checkpoint
 
     def resident(self, reference: str) -> Resident | None:
         """The checkpoint that a reference named when it was last looked for, while it is loaded or being loaded."""
@@ -201,18 +209,17 @@ class Services:
 
     async def _find_or_fetch(self, reference: str, on_progress: Progress) -> Checkpoint:
         from engine.checkpoints.paths import data_dir
-        from engine.checkpoints.resolve import NotDownloadedError, StarterNotInstalledError, resolve
+        from engine.checkpoints.resolve import NotDownloadedError, StarterNotInstalledError
         from engine.checkpoints.starter import install_starter
 
-        data = data_dir()
         folders = self._folders()
         try:
-            return await asyncio.to_thread(resolve, reference, data_dir=data, folders=folders)
+            return await asyncio.to_thread(_resolve, reference, folders)
         except StarterNotInstalledError:
-            await install_starter(data, on_progress)
+            await install_starter(data_dir(), on_progress)
         except NotDownloadedError as error:
             await self._download(error.reference, on_progress)
-        return await asyncio.to_thread(resolve, reference, data_dir=data, folders=folders)
+        return await asyncio.to_thread(_resolve, reference, folders)
 
     async def _download(self, reference: HubReference, on_progress: Progress) -> None:
         downloads = await self.downloads()
@@ -221,15 +228,27 @@ class Services:
         try:
             await downloads.wait(job, lambda status: on_progress(status.state, status.done, status.total))
         except asyncio.CancelledError:
-            if job not in before and not downloads.closed:  # nobody else asked for it; what came is kept
-                await downloads.pause(job)
+            if job not in before and not downloads.closed and not downloads.is_foreign(job):
+                try:
+                    await downloads.pause(job)  # nobody else asked for it; what came is kept
+                except EngineError:  # who cancelled is to hear of that, and the list of downloads shows that it runs
+                    _log.warning("the download %s goes on", job, exc_info=True)
             raise
 
     async def downloads(self) -> Downloads:
         """The downloads of this machine, those among them that an earlier start left. Raises OSError."""
         if self._downloads is None or (self._downloads.done() and not _succeeded(self._downloads)):
-            self._downloads = asyncio.create_task(_take_up_downloads())
+            self._downloads = asyncio.create_task(self._take_up_downloads())
         return await asyncio.shield(self._downloads)
+
+    async def _take_up_downloads(self) -> Downloads:
+        from engine.checkpoints.paths import data_dir
+
+        manager = await asyncio.to_thread(importlib.import_module, "engine.checkpoints.downloads.manager")
+        downloads: Downloads = manager.Downloads(data_dir())
+        await downloads.start()
+        self.arrived = list(downloads.arrived)
+        return downloads
 
     def _folders(self) -> list[Path]:
         return [Path(folder).expanduser() for folder in self.settings.model.folders]
@@ -250,13 +269,11 @@ class _Fetch:
             listener(stage, done, total)
 
 
-async def _take_up_downloads() -> Downloads:
+def _resolve(reference: str, folders: Sequence[Path]) -> Checkpoint:
     from engine.checkpoints.paths import data_dir
+    from engine.checkpoints.resolve import resolve
 
-    manager = await asyncio.to_thread(importlib.import_module, "engine.checkpoints.downloads.manager")
-    downloads: Downloads = manager.Downloads(data_dir())
-    await downloads.start()
-    return downloads
+    return resolve(reference, data_dir=data_dir(), folders=folders)
 
 
 def _mark_used(checkpoint: Checkpoint) -> None:

@@ -15,9 +15,11 @@ import pytest
 from engine.checkpoints.downloads.job import Job
 from engine.checkpoints.downloads.status import Status
 from engine.checkpoints.hub_cache import HubReference
+from engine.checkpoints.library.rows import Row
 from hugchat_tui.cli import main
-from hugchat_tui.models_text import download_line
+from hugchat_tui.models_text import download_line, rows_table
 from tests.checkpoints.builders import make_adapter, make_cached, make_model, model_files
+from tests.hub_api import Facts
 from tests.hub_server import HubServer, Request
 
 REPO = "models--org--model"
@@ -245,3 +247,87 @@ def test_an_export_is_a_folder_of_real_files(cache: Path, tmp_path: Path, capsys
     assert (code, out.strip()) == (0, str(tmp_path / "copy"))
     assert not any(path.is_symlink() for path in (tmp_path / "copy").iterdir())
     assert _models(capsys, "export", "org/model", str(tmp_path / "copy"))[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "kind"),
+    [
+        (("show", "org/modle"), 2, "asked-wrongly"),
+        (("rm", "org/model"), 2, "asked-wrongly"),
+        (("convert", "org/model", "new"), 2, "asked-wrongly"),
+        (("pull", "org/none"), 1, None),
+        (("export", "org/model", "/proc/nowhere/x"), 1, "export"),
+    ],
+)
+def test_a_failure_is_a_json_document_too(
+    hub: HubServer,
+    cache: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    exit_code: int,
+    kind: str | None,
+) -> None:
+    """Stdout was empty, which no program can read."""
+    make_model(make_cached(cache, "org/model"))
+    code, out, err = _models(capsys, *arguments, "--json")
+    error = json.loads(out)["error"]
+    assert code == exit_code and set(error) == {"code", "message", "hint"} and error["message"]
+    assert kind is None or error["code"] == kind
+    assert err.startswith("hugchat: ") and "Nobody can be asked" not in err
+
+
+def test_both_kinds_of_search_have_one_shape_and_options_without_words_ask_the_hub(
+    hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--kind gguf without words was ignored, and the curated list shown in its place."""
+    hub.add("org/quants", {"a.gguf": b"GGUF"}, facts=Facts(library="gguf", tags=("gguf",), gguf_parameters=1000))
+    found = json.loads(_models(capsys, "search", "model", "--json")[1])
+    offered = json.loads(_models(capsys, "search", "--json")[1])
+    assert found[0].keys() == offered[0].keys()
+    assert {type(each["gated"]) for each in (*found, *offered)} == {bool}
+    assert not hub.requests or len(offered) > 3
+    everything = json.loads(_models(capsys, "search", "--kind", "gguf", "--json")[1])
+    assert [each["id"] for each in everything] == ["org/quants"]
+
+
+def test_what_is_not_understood_is_told_with_the_usage_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, words in (
+        (("ls", "--nonsense"), "usage: hugchat models ls"),
+        (("search", "--limit", "0"), "'0' is no number from 1 on"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["models", *arguments])
+        assert ended.value.code == 2
+        assert words in capsys.readouterr().err
+
+
+def test_what_is_not_here_but_may_be_on_the_hub_is_said_to_be_fetched_there(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = _models(capsys, "show", "org/elsewhere")
+    assert code == 2 and "hugchat models pull org/elsewhere" in err
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200, None])
+def test_a_table_fits_the_terminal_and_a_pipe_gets_all_of_it(width: int | None) -> None:
+    names = ["org/" + "very-long-model-name-" * 4 + "instruct", "org/short"]
+    rows = [Row(key=name, name=name, kind="broken", source="cache", problem="words " * 30) for name in names]
+    lines = rows_table(rows, width).splitlines()
+    if width is None:
+        assert names[0] in lines[1] and lines[1].endswith("words")
+        return
+    assert max(map(len, lines)) <= width
+    assert "…" in lines[1] and lines[1].partition("  ")[0].endswith("instruct"), "a name keeps its end"
+    assert lines[2].startswith("org/short ")
+
+
+def test_what_goes_on_working_without_its_origin_is_not_called_broken(
+    cache: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = make_model(make_cached(cache, "org/model"))
+    made = make_model(data / "models" / "merged")
+    origin = [{"name": "org/model", "path": str(base), "revision": ""}]
+    (made / "hugchat.json").write_text(json.dumps({"made": "merge", "from": origin, "at": "", "version": ""}))
+    code, _, err = _models(capsys, "rm", "org/model")
+    assert code == 2
+    assert "keeps merged, made from it: it goes on working" in err and "breaks" not in err

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from engine.checkpoints.reading import UnreadableError, is_folder, modified, open_regular
 
@@ -21,6 +22,9 @@ MODELS_PREFIX = "models--"
 _PART = r"[A-Za-z0-9_](?:[\w.-]*[A-Za-z0-9_])?"
 _GGUF = r"[^@\x00-\x1f\x7f]+\.gguf"
 _REFERENCE = re.compile(rf"({_PART}(?:/{_PART})?)(?:/({_GGUF}))?(?:@([\w./-]+))?", re.ASCII | re.IGNORECASE)
+_PAGE = re.compile(r"/(?P<id>[^/]+(?:/[^/]+)?)(?:/(?:tree|blob|resolve)/(?P<revision>[^/]+)(?:/(?P<file>.+))?)?/?")
+_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
+_NO_MODELS = ("datasets", "spaces", "docs", "papers", "collections", "settings", "models")  # other pages of the Hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,8 @@ class Snapshot:
 
 
 def parse_hub_reference(text: str) -> HubReference | None:
-    """The Hub reference that a person typed, None when it cannot be one."""
-    match = _REFERENCE.fullmatch(text)
+    """The Hub reference that a person typed, or the address of its page; None when it cannot be one."""
+    match = _REFERENCE.fullmatch(_of_page(text) if text.startswith(("https://", "http://")) else text)
     if match is None:
         return None
     repo_id, file, revision = match[1], match[2] or "", match[3] or MAIN
@@ -56,6 +60,21 @@ def parse_hub_reference(text: str) -> HubReference | None:
     if any(part in ("", ".", "..") for name in (revision, file or MAIN) for part in name.split("/")):
         return None  # both are paths below the repository's directory, and are to stay there
     return HubReference(repo_id, revision, file)
+
+
+def _of_page(address: str) -> str:
+    """The reference of what a page of the Hub shows, or the Hub sends there; empty when it is no such address."""
+    try:
+        url, ours = urlsplit(address), urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    except ValueError:
+        return ""
+    if url.netloc not in (ours.netloc, *_HOSTS):
+        return ""
+    page = _PAGE.fullmatch(url.path.removeprefix(ours.path.rstrip("/")) if url.netloc == ours.netloc else url.path)
+    if page is None or page["id"].partition("/")[0] in _NO_MODELS:
+        return ""
+    file, revision = (unquote(page[name] or "") for name in ("file", "revision"))  # refs/pr/1 is written refs%2Fpr%2F1
+    return f"{page['id']}{file and f'/{file}'}{revision and f'@{revision}'}"
 
 
 def repository_dir(cache: Path, repo_id: str) -> Path:

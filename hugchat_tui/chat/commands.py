@@ -41,8 +41,8 @@ class CommandCompletion:
         return self.matches[self.highlighted] if self.matches else None
 
     def update(self, line: str) -> None:
-        """Match anew against the draft's only line; one that does not begin with a command matches none."""
-        if not line.startswith("/") or " " in line:
+        """Match anew against the draft's only line; a path, or one that does not begin with a command, matches none."""
+        if not line.startswith("/") or " " in line or "/" in line[1:]:
             self.matches, self.highlighted = (), 0
             self._closed = bool(line) and self._closed
             return

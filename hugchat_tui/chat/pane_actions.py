@@ -28,7 +28,9 @@ class PaneActions(ModeScreen):
         panes: PaneArea
         sidebar: Sidebar
 
-        def view_for(self, conversation: Conversation | None, reference: str | None = None) -> ConversationView: ...
+        def view_for(
+            self, conversation: Conversation | None, reference: str | None = None, *, asked_for: bool = False
+        ) -> ConversationView: ...
         async def close_view(self, view: ConversationView) -> None: ...
         async def pick_model(self, current: str, title: str = "") -> str | None: ...
         async def open_conversation(
@@ -162,7 +164,7 @@ class PaneActions(ModeScreen):
         await self._compare(view, reference)
 
     async def _compare(self, view: ConversationView, reference: str) -> None:
-        other = self.view_for(None, reference)
+        other = self.view_for(None, reference, asked_for=True)
         self.panes.show(view)
         await self.panes.split(other, "right", focus=False)
         self.link((view, other))

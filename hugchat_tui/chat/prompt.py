@@ -55,6 +55,7 @@ class Prompt(PlainEditor):
         padding: 0 1;
         scrollbar-size-vertical: 1;
         &:focus { border: round $primary; }
+        & .text-area--placeholder { color: $foreground 66%; }
         & .prompt--chip { color: $accent; text-style: bold; }
     }
     """
@@ -204,9 +205,12 @@ class Prompt(PlainEditor):
     @on(TextArea.Changed)
     def _text_changed(self) -> None:
         self._draft_alarm.set(DRAFT_DELAY_S)
+        self._match_commands()
+        self._announce_completion()
+
+    def _match_commands(self) -> None:
         document = self.document
         self._completion.update(document[0] if document.line_count == 1 else "")
-        self._announce_completion()
 
     def _announce_draft(self) -> None:
         self._draft_alarm.cancel()
@@ -220,6 +224,7 @@ class Prompt(PlainEditor):
     # Sending.
 
     def action_send(self) -> None:
+        self._match_commands()  # keys that came fast are taken before the change that they made is heard of
         if command := self._completion.chosen:
             self._accept(command)
             if command.argument:
@@ -232,6 +237,7 @@ class Prompt(PlainEditor):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in {"complete", "close_commands"}:  # else the screen has the keys, and help says so
+            self._match_commands()
             return bool(self._completion.matches)
         return super().check_action(action, parameters)
 

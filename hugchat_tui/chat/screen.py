@@ -54,7 +54,7 @@ class ChatScreen(ChatActions):
         self._unread: set[int] = set()  # conversations in which a reply ended unseen
 
     def compose(self) -> ComposeResult:
-        first = self.view_for(None)
+        first = self.view_for(None, asked_for=True)
         self.panes.adopt(first)
         with Horizontal(id="body"):
             yield self.sidebar
@@ -145,9 +145,14 @@ class ChatScreen(ChatActions):
         self.mark()
         self._show_stoppable()
 
-    def view_for(self, conversation: Conversation | None, reference: str | None = None) -> ConversationView:
+    def view_for(
+        self, conversation: Conversation | None, reference: str | None = None, *, asked_for: bool = False
+    ) -> ConversationView:
+        """A view of its own. asked_for: the person named the checkpoint just now; see SessionModel."""
         name = reference or (conversation.model if conversation and conversation.model else self._reference)
-        return self._view_of(ChatSession(self.app.services, conversation, name))
+        session = ChatSession(self.app.services, conversation, name)
+        session.model.asked_for = asked_for
+        return self._view_of(session)
 
     def _view_of(self, session: ChatSession) -> ConversationView:
         view = ConversationView(session)

@@ -12,18 +12,26 @@ from hugchat_tui.common.tasks import start
 from hugchat_tui.conversations.errors import StoreError
 
 if TYPE_CHECKING:
+    from engine.checkpoints.model import Checkpoint
     from engine.client import Worker
     from engine.errors import EngineError
     from engine.protocol import LoadProgress, ModelInfo
     from hugchat_tui.chat.session import ChatSession
+    from hugchat_tui.services import Progress
 
 
 class SessionModel:
-    """Named by `reference`, as a person would; `info` says what is loaded, None while nothing is."""
+    """Named by `reference`, as a person would; `info` says what is loaded, None while nothing is.
+
+    asked_for: the person named it just now, so it may be fetched. What was here once, or is an old conversation's, and
+    is gone was deleted: fetching that again is not ours to decide.
+    """
 
     def __init__(self, session: ChatSession, reference: str) -> None:
         self.reference = reference
         self.info: ModelInfo | None = None
+        self.asked_for = False
+        self._before_asked_for = False
         self._session = session
         self._before: str | None = None  # what answered before the one that is being changed to
         self._loading: asyncio.Task[None] | None = None
@@ -46,8 +54,8 @@ class SessionModel:
         """
         self._cancel_load()
         if self._before is None:
-            self._before = self.reference
-        self.reference, self.info = reference, None
+            self._before, self._before_asked_for = self.reference, self.asked_for
+        self.reference, self.info, self.asked_for = reference, None, True
         if self._session.busy:
             self._session.tell(Notice(f"{display_name(reference)} is loaded when this answer is complete."))
         else:
@@ -125,9 +133,7 @@ class SessionModel:
         if session.status.model != name:
             session.status = self._new_status(name)
         begin("preparing", "looking for the checkpoint")
-        checkpoint = await session.services.ensure_checkpoint(
-            name, lambda stage, done, total: show("preparing", stage, done, total)
-        )
+        checkpoint = await self._find(name, lambda stage, done, total: show("preparing", stage, done, total))
         begin("loading", "starting")
         chosen = session.services.settings.model
         worker = await session.services.pool.acquire(
@@ -138,6 +144,23 @@ class SessionModel:
             if name == self.reference:
                 self.info = worker.info
         return worker
+
+    async def _find(self, name: str, on_progress: Progress) -> Checkpoint:
+        """The checkpoint; fetched only where the person asked for it. Raises EngineErrors."""
+        from engine.checkpoints.resolve import NotDownloadedError, StarterNotInstalledError
+        from engine.errors import CheckpointNotFoundError
+
+        own = name == self.reference  # else it was chosen for this once
+        try:
+            found = await self._session.services.ensure_checkpoint(name, on_progress, fetch=self.asked_for or not own)
+        except (NotDownloadedError, StarterNotInstalledError) as error:
+            raise CheckpointNotFoundError(
+                f"{name} is not on this machine any more.",
+                f"f5, then u, brings back what was deleted there; /model {name} fetches it again; ^t chooses another.",
+            ) from error
+        if own:
+            self.asked_for = False
+        return found
 
     async def _load(self) -> None:
         from engine.errors import EngineError
@@ -176,7 +199,7 @@ class SessionModel:
     def _go_back(self) -> str:
         """Let the checkpoint before answer again; returns its reference."""
         assert self._before is not None, "only a change can be taken back"
-        self.reference, self._before = self._before, None
+        self.reference, self._before, self.asked_for = self._before, None, self._before_asked_for
         self.show()
         self._session.tell(ConversationChanged())
         return self.reference

@@ -19,6 +19,7 @@ _KEYS = (
     ("enter", "send"),
     ("^j", "new line"),
     ("^t", "choose the model"),
+    ("f5", "download and manage models"),
     ("^p", "all commands"),
     ("f1", "help"),
 )

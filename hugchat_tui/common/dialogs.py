@@ -5,7 +5,7 @@ Escape always leaves without an answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
 from textual import events, on
@@ -22,6 +22,7 @@ from hugchat_tui.common.inputs import LineInput
 from hugchat_tui.common.line_list import LineList
 from hugchat_tui.common.plain_editor import PlainEditor
 from hugchat_tui.common.tones import ACCENT, BAD
+from hugchat_tui.common.type_ahead import TypeAheadApp
 
 _BOX_CSS = """
 {name} {{
@@ -45,7 +46,7 @@ _BOX_CSS = """
 
 
 class ConfirmDialog(ModalScreen[bool]):
-    """A question with two buttons: True for `confirm`.
+    """A question with two buttons: True for `confirm`. With `cancel` empty there is nothing to decide, and one button.
 
     Each answers to its first letter; danger starts at `cancel`.
     """
@@ -75,7 +76,8 @@ class ConfirmDialog(ModalScreen[bool]):
         self._body = body
         self._confirm = Button(_with_key(confirm), compact=True, classes="-danger" if danger else "")
         self._cancel = Button(_with_key(cancel), compact=True)
-        self._answers = {confirm[0].lower(): True, cancel[0].lower(): False}
+        self._cancel.display = bool(cancel)
+        self._answers = {confirm[0].lower(): True, cancel[:1].lower(): False}
         self._first = self._cancel if danger else self._confirm
 
     def compose(self) -> ComposeResult:
@@ -104,7 +106,7 @@ class ConfirmDialog(ModalScreen[bool]):
 
 
 def _with_key(label: str) -> Content:
-    return Content.assemble((label[0], "underline"), label[1:])
+    return Content.assemble((label[:1], "underline"), label[1:])
 
 
 class _Choices(LineList):
@@ -178,9 +180,13 @@ class _TextEditor(PlainEditor):
 class TextDialog(ModalScreen[str | None]):
     """Asks for a text, one line or several: ends with it, or with None.
 
-    check: says what is wrong with a text, or None when it will do. password: one line, not shown. A changed
-    multi-line text is left only by a second escape, because it may be long.
+    check: says what is wrong with a text, or None when it will do. attempt: does what the text is for, and says the
+    same; what was typed is there as long as it is refused. password: one line, not shown. A changed multi-line text is
+    left only by a second escape, because it may be long.
     """
+
+    SLOW: ClassVar[bool] = False
+    """Whether an attempt may take long: then keys are not kept for what comes after, and escape still leaves."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Leave", id="dialog.cancel")]
     DEFAULT_CSS = _BOX_CSS.format(
@@ -208,6 +214,7 @@ class TextDialog(ModalScreen[str | None]):
         placeholder: str = "",
         password: bool = False,
         check: Callable[[str], str | None] | None = None,
+        attempt: Callable[[str], Awaitable[str | None]] | None = None,
     ) -> None:
         super().__init__()
         self._heading = clean_line(title)
@@ -219,6 +226,8 @@ class TextDialog(ModalScreen[str | None]):
             self._editor = LineInput(clean_line(value), placeholder=placeholder, password=password)
         self._before = self._text
         self._check = check
+        self._attempt = attempt
+        self._trying = False
         self._warned = False
         self._box = Vertical()
         self._problem = Static(classes="dialog-problem")
@@ -255,10 +264,33 @@ class TextDialog(ModalScreen[str | None]):
     @on(Input.Submitted)
     def action_submit(self) -> None:
         """End with the text, if it will do."""
-        problem = self._check(self._text) if self._check is not None else None
+        text = self._text
+        problem = self._check(text) if self._check is not None else None
+        if problem is not None:
+            self._refuse(problem)
+        elif self._attempt is None:
+            self.dismiss(text)
+        elif not self._trying:
+            self._trying = True
+            self._box.border_subtitle = Content("one moment…")
+            if isinstance(self.app, TypeAheadApp) and not self.SLOW:
+                self.app.hold_keys()  # what is typed now is meant for what lies below, unless this stays
+            self.run_worker(self._try(self._attempt(text), text))
+
+    async def _try(self, attempt: Awaitable[str | None], text: str) -> None:
+        try:
+            problem = await attempt
+        finally:
+            self._trying = False
+            self._box.border_subtitle = self._hint()
         if problem is None:
-            self.dismiss(self._text)
+            self.dismiss(text)
             return
+        self._refuse(problem)
+        if isinstance(self.app, TypeAheadApp):
+            self.app.hand_on_keys()
+
+    def _refuse(self, problem: str) -> None:
         self._problem.update(Content(clean_line(problem)))
         self._problem.display = True
 

@@ -47,6 +47,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def sentences(*parts: str) -> str:
+    """The parts one after the other, each closed with a full stop where it has no end of its own."""
+    known = [part.strip() for part in parts if part.strip()]
+    return " ".join(part if part[-1] in ".!?:…)" else f"{part}." for part in known)
+
+
 def duration(seconds: float) -> str:
     """A span of time: "0.42 s", "4.2 s", "42 s", "3 min 05 s", "2 h 14 min", "3 d 4 h"."""
     if seconds < 0.995:
@@ -117,6 +123,15 @@ def shorten_start(text: str, cells: int) -> str:
             break
         used, begin = used + width, start
     return ELLIPSIS + text[begin:]
+
+
+def shorten_middle(text: str, cells: int) -> str:
+    """Like `shorten`, but the middle is left out: right for names, whose beginning and end tell them apart."""
+    if cell_len(text) <= cells or cells < 3:
+        return shorten(text, cells)
+    begin = shorten(text, (cells + 1) // 2 + 1).removesuffix(ELLIPSIS)
+    end = shorten_start(text, cells - cell_len(begin)).removeprefix(ELLIPSIS)
+    return f"{begin}{ELLIPSIS}{end}"
 
 
 def fit(text: str, cells: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
@@ -21,10 +22,13 @@ from hugchat_tui.common.format import fit, shorten
 from hugchat_tui.common.inputs import LineInput
 from hugchat_tui.common.line_list import LineList
 from hugchat_tui.common.tones import ACCENT, FAINT, MUTED, STRONG
+from hugchat_tui.common.wrapping import wrapped
 
 _KEYS_WIDTH = 22
 _ID_WIDTH = 24
 _WIDE = 90
+_NARROWEST_ABOUT = 24
+_TEXTUALS_OWN = frozenset({"app.focus_next", "app.focus_previous"})  # every screen of Textual has these
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -58,7 +62,8 @@ def help_entries(active: Mapping[str, ActiveBinding], key_display: Callable[[Bin
     keys: dict[tuple[DOMNode, str], list[str]] = {}
     bindings: dict[tuple[DOMNode, str], Binding] = {}
     for node, binding, enabled, _ in active.values():
-        if enabled and binding.description:
+        stray = not binding.id and binding.action in _TEXTUALS_OWN
+        if enabled and binding.description and not stray:
             place = (node, binding.action)
             bindings.setdefault(place, binding)
             # A display of the binding's own stands for all of its keys.
@@ -83,22 +88,32 @@ class _HelpList(LineList):
     def __init__(self, entries: Iterable[HelpEntry]) -> None:
         super().__init__()
         self._entries = list(entries)
-        self._rows: list[HelpEntry | str] = []
+        self._shown: list[HelpEntry | str] = []
+        self._rows: list[Content] = []
 
     def filter(self, query: str) -> None:
         """Show the entries in which every word of the query occurs."""
         words = query.lower().split()
-        self._rows = []
+        self._shown = []
         group = ""
         for entry in self._entries:
             text = f"{entry.group} {entry.keys} {entry.title} {entry.description} {entry.id}".lower()
             if all(word in text for word in words):
                 if entry.group != group:
-                    self._rows += ["", entry.group] if self._rows else [entry.group]
+                    self._shown += ["", entry.group] if self._shown else [entry.group]
                     group = entry.group
-                self._rows.append(entry)
-        self.rows_changed()
+                self._shown.append(entry)
+        self._lay_out()
         self.scroll_home(animate=False)
+
+    def on_resize(self) -> None:
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Each entry in as many lines as its words need."""
+        width = self.scrollable_content_region.width
+        self._rows = [line for shown in self._shown for line in _lines(shown, width)] if width else []
+        self.rows_changed()
 
     def row_count(self) -> int:
         return len(self._rows)
@@ -107,20 +122,28 @@ class _HelpList(LineList):
         return False
 
     def draw_row(self, row: int, line: int, width: int) -> Content:
-        entry = self._rows[row]
-        if isinstance(entry, str):
-            return Content.styled(f" {entry}", f"bold {ACCENT}")
-        id_width = _ID_WIDTH if width >= _WIDE else 0
-        room = max(0, width - _KEYS_WIDTH - id_width - 4)
-        title = shorten(entry.title, room)
-        about = shorten(entry.description, max(0, room - len(title) - 2)) if len(entry.title) < room - 8 else ""
-        words = Content.assemble((title, "$foreground"), (f"  {about}" if about else "", MUTED))
-        shown_id = fit(entry.id, id_width) if id_width else ""
-        gap = " " * max(0, room - words.cell_length)
-        return Content.assemble("   ", (fit(entry.keys, _KEYS_WIDTH), STRONG), words, gap, " ", (shown_id, FAINT))
+        return self._rows[row]
 
     def draw_empty(self, line: int, width: int) -> Content:
         return Content.styled(" No key matches.", MUTED) if line == 0 else Content("")
+
+
+def _lines(entry: HelpEntry | str, width: int) -> list[Content]:
+    """An entry, or the title of a group, in lines of so many cells; what it does goes on below itself."""
+    if isinstance(entry, str):
+        return [Content.styled(f" {entry}", f"bold {ACCENT}")]
+    id_width = _ID_WIDTH if width >= _WIDE else 0
+    room = max(1, width - _KEYS_WIDTH - id_width - 4)
+    title = shorten(entry.title, room)
+    beside = room - cell_len(title) - 2  # else all of it stands below
+    about = wrapped(entry.description, beside if beside >= _NARROWEST_ABOUT else room) if entry.description else []
+    first = about.pop(0) if about and beside >= _NARROWEST_ABOUT else ""
+    words = Content.assemble((title, "$foreground"), (f"  {first}" if first else "", MUTED))
+    gap = " " * max(0, room - words.cell_length)
+    shown_id = (fit(entry.id, id_width), FAINT) if id_width else ("", "")
+    lines = [Content.assemble("   ", (fit(entry.keys, _KEYS_WIDTH), STRONG), words, gap, " ", shown_id)]
+    indent = " " * (3 + _KEYS_WIDTH + (cell_len(title) + 2 if first else 0))
+    return lines + [Content.assemble(indent, (line, MUTED)) for line in about]
 
 
 class HelpScreen(ModalScreen[None]):

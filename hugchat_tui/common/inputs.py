@@ -8,6 +8,7 @@ from textual import events
 from textual.widgets import Input
 
 from hugchat_tui.common.clean import clean_line
+from hugchat_tui.common.terminal_keys import forget_option_digits
 
 _LINE_BREAKS = re.compile(r"[\r\n]+")
 
@@ -26,15 +27,21 @@ class LineInput(Input):
         padding: 0;
         background: transparent;
         &:focus { border: none; background-tint: transparent; }
+        & > .input--placeholder { color: $foreground 66%; }
     }
     """
 
     def on_mount(self) -> None:
         self.cursor_blink = False
+        forget_option_digits()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """One line does not scroll: up, down and their like are for what is around it."""
         return not action.startswith(("scroll_", "page_"))
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key.startswith("alt+"):  # a key of its own, not the character that came with it
+            event.prevent_default()
 
     def _on_paste(self, event: events.Paste) -> None:
         event.prevent_default()

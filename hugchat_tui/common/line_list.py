@@ -49,8 +49,8 @@ class LineList(ScrollView, can_focus=True, inherit_bindings=False):
         scrollbar-background-hover: $foreground 5%;
         scrollbar-background-active: $foreground 5%;
         & > .line-list--cursor { background: $foreground 10%; }
-        &:focus > .line-list--cursor { background: $primary 30%; }
-        &.-active > .line-list--cursor { background: $primary 30%; }
+        &:focus > .line-list--cursor { background: $primary 16%; }
+        &.-active > .line-list--cursor { background: $primary 16%; }
         &:ansi > .line-list--cursor {
             background: $block-cursor-background;
             color: $block-cursor-foreground;

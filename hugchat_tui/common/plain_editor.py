@@ -11,7 +11,7 @@ from textual.widgets import TextArea
 from textual.widgets.text_area import Location
 
 from hugchat_tui.common.clean import clean
-from hugchat_tui.common.terminal_keys import UNREAD_ENTERS, teach_alt_enter
+from hugchat_tui.common.terminal_keys import UNREAD_ENTERS, forget_option_digits, teach_alt_enter
 
 
 def normalise(text: str) -> str:
@@ -76,6 +76,7 @@ class PlainEditor(TextArea, inherit_bindings=False):
 
     def on_mount(self) -> None:
         teach_alt_enter()
+        forget_option_digits()
 
     def insert_paste(self, text: str) -> None:
         """Replace the selection with foreign text, made safe."""

@@ -5,8 +5,8 @@ Not $text-muted and its kin: those are "auto" colours, whose share of opacity is
 
 from __future__ import annotations
 
-MUTED = "$foreground 70%"
-FAINT = "$foreground 50%"
+MUTED = "$foreground 75%"
+FAINT = "$foreground 62%"  # less cannot be read in every theme
 ACCENT = "$text-primary"
 STRONG = "bold $foreground"
 MATCH = "bold $text-accent"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.widgets import Static
 
 from engine.checkpoints.downloads.status import AT_REST, Status
 from hugchat_tui.actions import bindings
@@ -22,25 +24,35 @@ from hugchat_tui.library.details_page import DetailsPage
 from hugchat_tui.library.list_view import ListView
 from hugchat_tui.library.sections import facts, from_home, section
 from hugchat_tui.library.telling import telling
-from hugchat_tui.library.transfer_list import TransferList, headline, share, speed
+from hugchat_tui.library.transfer_list import TransferList, headline, share, speed, told
 from hugchat_tui.library.work import Work
 
 if TYPE_CHECKING:
     from hugchat_tui.library.service import LibraryService
+
+_PAUSE_WORDS = {"paused": "Go on", "failed": "Retry", "done": ""}
 
 
 class DownloadsView(ListView):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("downloads")]
     help_title = "Download"
 
+    DEFAULT_CSS = """
+    DownloadsView .why { height: auto; max-height: 50%; padding: 0 3; background: $foreground 6%; display: none; }
+    .-wide DownloadsView .why { display: none; }
+    """
+
     def __init__(self, service: LibraryService) -> None:
         super().__init__()
         self.service = service
         self.transfers = TransferList()
+        self._why = Static(classes="why")  # where there are no details beside the list, whose rows are two lines
+        self._labels: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
         with Vertical():
             yield self.transfers
+            yield self._why
         yield self.details
 
     @property
@@ -52,19 +64,52 @@ class DownloadsView(ListView):
 
     def transfers_changed(self) -> None:
         if self.is_attached:
-            self.transfers.set_transfers([*self.service.statuses(), *self.service.jobs.every])
+            self.transfers.set_transfers(self._every())
             self._show_details()
 
     @on(LineList.Moved)
     @on(DetailsPage.Widened)
     def _show_details(self) -> None:
         transfer = self.transfers.transfer
+        self._show_why(transfer)
+        self._show_labels()
         if isinstance(transfer, Status):
             self.details.show(transfer.id, download_sections(transfer, self.details.measure))
         elif transfer is not None:
             self.details.show(f"{transfer.verb} {transfer.about}", work_sections(transfer, self.details.measure))
         else:
             self.details.show("", [])
+
+    def _show_why(self, transfer: Status | Work | None) -> None:
+        """The whole of what the row under the cursor has no room for."""
+        words = told(transfer) if transfer is not None else ""
+        self._why.display = cell_len(words) > self.transfers.size.width - 4
+        if self._why.display:
+            self._why.update(Content(words))
+
+    def _show_labels(self) -> None:
+        labels = tuple(self.footer_label(binding) for binding in bindings("downloads"))
+        if labels != self._labels:
+            self._labels = labels
+            self.refresh_bindings()
+
+    def footer_label(self, binding: Binding) -> str:
+        """What the key would do with the row under the cursor."""
+        transfer = self._now()
+        rests = transfer is None or transfer.state in AT_REST or transfer.state == "stopped"
+        download = isinstance(transfer, Status)
+        result = download or (isinstance(transfer, Work) and bool(transfer.result))
+        label = {
+            "library.open_download": "Chat" if transfer and transfer.state == "done" and result else "",
+            "library.pause": _PAUSE_WORDS.get(transfer.state, "Pause") if transfer and download else "",
+            "library.cancel": "" if transfer is None else "Remove" if rests else "Cancel" if download else "Stop",
+            "library.detach": binding.description if download and not rests else "",
+            "library.clear": binding.description if any(map(_has_ended, self._every())) else "",
+        }
+        return label.get(binding.id or "", binding.description)
+
+    def _every(self) -> list[Status | Work]:
+        return [*self.service.statuses(), *self.service.jobs.every]
 
     # What the person does
 
@@ -87,8 +132,12 @@ class DownloadsView(ListView):
     async def action_open_download(self) -> None:
         """Load what was fetched, or made, into the chat."""
         transfer = self._now()
-        if transfer is None or transfer.state != "done":
-            self.app.notify("It can be loaded when it is done.")
+        if transfer is None:
+            self.app.notify("There is nothing here yet. 2 shows the Hub.")
+        elif transfer.state != "done":
+            words = {"failed": "It failed", "paused": "It is paused", "stopped": "It was stopped"}.get(transfer.state)
+            again = "; p lets it go on." if isinstance(transfer, Status) else "."
+            self.app.notify(f"{words}{again}" if words else "It can be loaded when it is done.", severity="warning")
         elif isinstance(transfer, Status):
             await self.app.load_into_chat(transfer.reference)
         elif transfer.result:
@@ -115,11 +164,17 @@ class DownloadsView(ListView):
         if isinstance(transfer, Work):
             self.service.jobs.stop(transfer)
             return
-        if transfer is not None and transfer.state != "done":
+        if transfer is not None and transfer.state not in AT_REST:
             came = f"{file_size(transfer.done)} came so far" if transfer.done else "Nothing of it came so far"
             body = Content(f"{came}. What came is deleted; pausing would keep it.")
             title = f"Cancel {clean_line(transfer.reference)}?"
             dialog = ConfirmDialog(title, body, confirm="Cancel it", cancel="Keep", danger=True)
+            if not await self.app.push_screen_wait(dialog):
+                return
+        elif transfer is not None and transfer.state != "done" and transfer.done:
+            body = Content(f"{file_size(transfer.done)} of it came and would be deleted. With p it goes on from there.")
+            title = f"Remove {clean_line(transfer.reference)} from the list?"
+            dialog = ConfirmDialog(title, body, confirm="Remove", cancel="Keep", danger=True)
             if not await self.app.push_screen_wait(dialog):
                 return
         with telling(self):
@@ -133,16 +188,37 @@ class DownloadsView(ListView):
             await self.service.cancel(status.id)
 
     @background("open")
+    async def action_clear_ended(self) -> None:
+        """Take off the list what has ended, but for what could go on from where it is."""
+        with telling(self):
+            for transfer in self._every():
+                if isinstance(transfer, Work) and _has_ended(transfer):
+                    self.service.jobs.stop(transfer)
+                elif _has_ended(transfer):
+                    await self._take_off(transfer)
+            kept = sum(status.state == "failed" for status in self.service.statuses())
+            if kept:
+                self.app.notify(f"{counted(kept, 'failed download')} stayed, for the sake of what came; x removes it.")
+
+    @background("open")
     async def action_detach(self) -> None:
         status = self._download()
         if status is None:
             return
         if status.state in AT_REST:
-            self.app.notify("It is not running. p lets it go on.")
+            done = status.state == "done"
+            self.app.notify("It is done already." if done else "It is not running. p lets it go on.")
             return
         with telling(self):
             await self.service.detach(status.id)
             self.app.notify(f"{status.reference} goes on when the app closes. p pauses it.")
+
+
+def _has_ended(transfer: Status | Work) -> bool:
+    """Whether it can leave the list and nothing is lost."""
+    if isinstance(transfer, Work):
+        return transfer.state != "running"
+    return transfer.state == "done" or (transfer.state == "failed" and not transfer.done)
 
 
 def download_sections(status: Status, width: int) -> list[Entry]:

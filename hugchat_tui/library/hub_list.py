@@ -11,12 +11,12 @@ from textual.binding import BindingType
 from textual.content import Content
 
 from hugchat_tui.common.clean import clean_line
-from hugchat_tui.common.format import fit, parameter_count, shorten
+from hugchat_tui.common.format import fit, parameter_count, shorten, shorten_middle
 from hugchat_tui.common.line_list import LineList
 from hugchat_tui.common.tones import ACCENT, BAD, FAINT, GOOD, MUTED, WARN
+from hugchat_tui.common.wrapping import draw_words
 from hugchat_tui.library.at_once import at_once
 from hugchat_tui.library.columns import age
-from hugchat_tui.library.wrapping import draw_words
 
 if TYPE_CHECKING:
     from engine.checkpoints.hub_queries.catalogue import Entry
@@ -46,17 +46,20 @@ HEAD = HubRow("", "")
 
 @dataclass(frozen=True, slots=True)
 class _Column:
+    """weight: the one that matters least goes first on a narrow screen. sort: the order of results that it shows."""
+
     title: str
     width: int
     weight: int
     right: bool = True
+    sort: str = ""
 
 
 _COLUMNS = (
     _Column("params", 6, 5),
-    _Column("downloads", 9, 4),
-    _Column("likes", 6, 1),
-    _Column("updated", 7, 2),
+    _Column("downloads", 9, 4, sort="downloads"),
+    _Column("likes", 6, 1, sort="likes"),
+    _Column("updated", 7, 2, sort="updated"),
     _Column("licence", 12, 3, right=False),
 )
 
@@ -65,8 +68,8 @@ def result_row(model: HubModel) -> HubRow:
     """A result of a search."""
     cells = (
         parameter_count(model.parameters),
-        parameter_count(model.downloads),
-        parameter_count(model.likes),
+        parameter_count(model.downloads) or "0",
+        parameter_count(model.likes) or "0",
         age(max(0.0, time.time() - model.updated)) if model.updated else "",
         clean_line(model.licence),
     )
@@ -95,6 +98,7 @@ class HubList(LineList, inherit_bindings=False):
         super().__init__()
         self.words: tuple[str, ...] = ("Asking the Hub…",)
         self.failed = False
+        self.sort = ""  # the order of the results
         self._rows: Sequence[HubRow] = ()
         self._local: Collection[str] = frozenset()
 
@@ -132,16 +136,17 @@ class HubList(LineList, inherit_bindings=False):
     def draw_row(self, row: int, line: int, width: int) -> Content:
         found = self._rows[row]
         if found is HEAD:
-            return _titles(width)
+            return _titles(width, self.sort)
         if not found.id:
             return Content.styled(shorten(f" {found.name}", width), f"bold {ACCENT}")
         here = ("✓", GOOD) if found.id in self._local else (" ", "")
         if found.about:
             return self._entry(found, here, width)
-        columns = shown_columns(width)
+        columns = shown_columns(width, self.sort)
         room = id_width(width, columns)
         gated = (" gated", WARN) if found.gated else ("", "")
-        name = fit(found.name, room - len(gated[0]))
+        room -= len(gated[0])
+        name = fit(shorten_middle(found.name, room), room)
         cells = "".join(_cell(index, found.cells[index]) for index in columns)
         return Content.assemble(" ", here, " ", (name, "$foreground"), gated, (cells, MUTED))
 
@@ -152,18 +157,25 @@ class HubList(LineList, inherit_bindings=False):
         params = found.cells[0].rjust(6)
         about = shorten(found.about, max(0, width - room - 13))
         return Content.assemble(
-            " ", here, " ", (fit(found.name, room), "$foreground"), (f"  {params}  ", MUTED), (about, MUTED)
+            " ",
+            here,
+            " ",
+            (fit(shorten_middle(found.name, room), room), "$foreground"),
+            (f"  {params}  ", MUTED),
+            (about, MUTED),
         )
 
     def draw_empty(self, line: int, width: int) -> Content:
         return draw_words(self.words, line, width, BAD if self.failed else MUTED)
 
 
-def shown_columns(width: int) -> list[int]:
-    """Indices of the columns there is room for beside the id."""
+def shown_columns(width: int, sort: str = "") -> list[int]:
+    """Indices of the columns there is room for beside the id; the one that shows the order goes last of all."""
     shown = list(range(len(_COLUMNS)))
     while shown and id_width(width, shown) < _NARROWEST_ID:
-        shown.remove(min(shown, key=lambda index: _COLUMNS[index].weight))
+        shown.remove(
+            min(shown, key=lambda index: (bool(sort) and _COLUMNS[index].sort == sort, _COLUMNS[index].weight))
+        )
     return shown
 
 
@@ -171,10 +183,10 @@ def id_width(width: int, shown: Sequence[int]) -> int:
     return width - 3 - sum(_COLUMNS[index].width + 2 for index in shown)
 
 
-def _titles(width: int) -> Content:
-    columns = shown_columns(width)
-    titles = "".join(_cell(index, _COLUMNS[index].title) for index in columns)
-    return Content.assemble(("   " + fit("repository", id_width(width, columns)) + titles, FAINT))
+def _titles(width: int, sort: str) -> Content:
+    columns = shown_columns(width, sort)
+    titles = [(_cell(i, _COLUMNS[i].title), ACCENT if _COLUMNS[i].sort == sort else FAINT) for i in columns]
+    return Content.assemble(("   " + fit("repository", id_width(width, columns)), FAINT), *titles)
 
 
 def _cell(index: int, text: str) -> str:

@@ -38,7 +38,7 @@ def waiting_sections(name: str, about: str) -> list[Entry]:
 
 
 def failure_section(error: EngineError) -> Entry:
-    return section(2, "error", "The Hub says no more", f"{error.message}\n\n{error.hint}".rstrip())
+    return section(2, "error", "Nothing more is known", f"{error.message}\n\n{error.hint}".rstrip())
 
 
 def _facts(repository: HubRepository, page: str, width: int) -> str:

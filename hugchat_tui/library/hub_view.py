@@ -159,6 +159,7 @@ class HubView(Pulling):
         self._cursor = page.cursor
         if self._results:
             place = self.hub_list.cursor if cursor else 0
+            self.hub_list.sort = self._sort
             self.hub_list.set_rows([HEAD, *map(result_row, self._results)], cursor=place)
         else:
             about = _KIND_WORDS[self._kind]

@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
-from hugchat_tui.common.format import counted
+from hugchat_tui.common.format import counted, sentences
 from hugchat_tui.common.tasks import start
 from hugchat_tui.library.work import Work
 
 if TYPE_CHECKING:
-    from engine.checkpoints.library.rows import Row
+    from engine.checkpoints.library.rows import Row, RowSource
     from engine.checkpoints.library.verify import Verification
+
+_REMEDIES: dict[RowSource, str] = {
+    "cache": "Delete it (d) and fetch it again (2, then p).",
+    "starter": "Delete it (d) and choose it again in the chat: it is made anew.",
+}
+_REMEDY = "Copy or make it anew from what it came from."
 
 
 class Jobs:
@@ -44,8 +50,8 @@ class Jobs:
 
             result = await verify(row, work.report)
             if result.problems:
-                raise EngineError(verification_words(result))
-            work.message = verification_words(result)
+                raise EngineError(verification_words(result, row.source))
+            work.message = verification_words(result, row.source)
 
         self._begin("Verifying", row, job)
 
@@ -127,10 +133,15 @@ class Jobs:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def verification_words(result: Verification) -> str:
-    """What verifying came to: a line, and one for everything that is wrong or was left unchecked."""
-    said = "Everything is right" if result.ok else "Something is wrong" if result.problems else "Not all is known"
-    lines = [f"{said}: {counted(result.checked_files, 'file')} compared with a checksum."]
-    lines += result.problems
+def verification_words(result: Verification, source: RowSource) -> str:
+    """What verifying came to: a line that says the worst of it and what to do, and one for everything else."""
+    compared = f"{counted(result.checked_files, 'file')} compared with a checksum."
+    if result.problems:
+        more = len(result.problems) - 1
+        others = f"{counted(more, 'more problem')} below" if more else ""
+        lines = [sentences(f"Something is wrong: {result.problems[0]}", others, _REMEDIES.get(source, _REMEDY))]
+        lines += [*result.problems[1:], compared]
+    else:
+        lines = [f"{'Everything is right' if result.ok else 'Not all is known'}: {compared}"]
     lines += [f"{each.file}: {each.why}" for each in result.unchecked]
     return "\n".join(lines)

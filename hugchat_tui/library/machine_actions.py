@@ -8,12 +8,12 @@ from textual.content import Content
 
 from hugchat_tui.chat.background import background
 from hugchat_tui.common.clean import clean, clean_line
-from hugchat_tui.common.format import counted, file_size
+from hugchat_tui.common.format import counted, file_size, sentences
 from hugchat_tui.library.columns import COLUMNS
 from hugchat_tui.library.list_view import ListView
 from hugchat_tui.library.removal_words import removal_done, removal_title, removal_words
 from hugchat_tui.library.table import KINDS
-from hugchat_tui.library.telling import telling
+from hugchat_tui.library.telling import refusal, telling
 
 if TYPE_CHECKING:
     from engine.checkpoints.library.removal import Removal
@@ -49,7 +49,8 @@ class MachineActions(ListView):
         """The one under the cursor if it can be loaded; else says why not."""
         row, listed = self._row(), self.table.listed
         if row is not None and listed is not None and not listed.usable:
-            self.app.notify(row.problem or f"{row.name} is no checkpoint that can be loaded.", severity="warning")
+            name = row.alias or row.name
+            self.app.notify(sentences(f"{name} cannot be loaded", row.problem), severity="warning")
             return None
         return row
 
@@ -98,7 +99,7 @@ class MachineActions(ListView):
             self.app.notify(f"Its base, {row.checkpoint.base_name or 'unknown'}, is not here.", severity="warning")
         else:
             words = f"{row.name} and its base {base.name} become one model, in the program's models folder."
-            name = await self._ask_name("Merge into the base", f"{_file_name(row)}-merged", words)
+            name = await self._ask_new("Merge into the base", f"{_file_name(row)}-merged", words)
             if name:
                 self.service.jobs.merge(row, base, name)
 
@@ -111,14 +112,18 @@ class MachineActions(ListView):
             self.app.notify(f"{row.name} is an adapter; m merges it into its base.", severity="warning")
             return
         words = f"{row.name} is written as safetensors, in the program's models folder. It stays as it is."
-        name = await self._ask_name("Convert to safetensors", f"{_file_name(row)}-safetensors", words)
+        name = await self._ask_new("Convert to safetensors", f"{_file_name(row)}-safetensors", words)
         if name:
             self.service.jobs.convert(row, name)
 
-    async def _ask_name(self, title: str, name: str, words: str) -> str | None:
+    async def _ask_new(self, title: str, value: str, words: str, *, in_models: bool = True) -> str | None:
+        """Ask for the name of what is made in the program's models folder, or for the path of a new folder."""
         from hugchat_tui.common.dialogs import TextDialog
 
-        text = await self.app.push_screen_wait(TextDialog(title, name, body=Content(clean(words))))
+        async def attempt(text: str) -> str | None:
+            return await self.service.cannot_be_made(text.strip(), in_models=in_models)
+
+        text = await self.app.push_screen_wait(TextDialog(title, value, body=Content(clean(words)), attempt=attempt))
         return text.strip() if text is not None else None
 
     @background("dialog", exclusive=True, opens_dialog=True)
@@ -126,7 +131,8 @@ class MachineActions(ListView):
         row = self._usable()
         if row is not None:
             words = f"{row.name} is copied to a folder of plain files, for other programs and machines."
-            destination = await self._ask_name("Export as a folder", f"~/{_file_name(row)}", words)
+            folder = f"~/{_file_name(row)}"
+            destination = await self._ask_new("Export as a folder", folder, words, in_models=False)
             if destination:
                 self.service.jobs.export(row, destination)
 
@@ -146,9 +152,7 @@ class MachineActions(ListView):
             loaded = [each for each in removal.rows if self.service.is_loaded(each)]
             body = removal_words(removal, loaded)
             if not removal.rows:
-                await self.app.push_screen_wait(
-                    ConfirmDialog("Nothing can be deleted", body, confirm="OK", cancel="Leave")
-                )
+                await self.app.push_screen_wait(ConfirmDialog("Nothing can be deleted", body, confirm="OK", cancel=""))
                 return
             title = removal_title(removal)
             if await self.app.push_screen_wait(
@@ -192,11 +196,13 @@ class MachineActions(ListView):
         row = self._row()
         if row is None:
             return
+
+        async def attempt(alias: str) -> str | None:
+            return await refusal(self.service.set_alias(row, alias.strip()))
+
         body = Content(clean(f"Your own name for {row.name}, here and wherever a model is asked for. Empty: none."))
-        alias = await self.app.push_screen_wait(TextDialog("Rename", row.alias, body=body, placeholder="a name"))
-        if alias is not None:
-            with telling(self):
-                await self.service.set_alias(row, alias.strip())
+        dialog = TextDialog("Rename", row.alias, body=body, placeholder="a name", attempt=attempt)
+        await self.app.push_screen_wait(dialog)
 
     @background("dialog", exclusive=True, opens_dialog=True)
     async def action_note(self) -> None:
@@ -205,10 +211,12 @@ class MachineActions(ListView):
         row = self._row()
         if row is None:
             return
-        note = await self.app.push_screen_wait(TextDialog(f"Note on {row.alias or row.name}", row.note, multiline=True))
-        if note is not None:
-            with telling(self):
-                await self.service.set_note(row, note)
+
+        async def attempt(note: str) -> str | None:
+            return await refusal(self.service.set_note(row, note))
+
+        title = f"Note on {row.alias or row.name}"
+        await self.app.push_screen_wait(TextDialog(title, row.note, multiline=True, attempt=attempt))
 
     def action_copy_path(self) -> None:
         if (row := self._row()) is not None:
@@ -221,11 +229,12 @@ class MachineActions(ListView):
     async def action_add_folder(self) -> None:
         from hugchat_tui.common.dialogs import TextDialog
 
+        async def attempt(folder: str) -> str | None:
+            return await refusal(self.service.add_folder(folder.strip())) if folder.strip() else None
+
         body = Content("Checkpoints in it, and in the folders below, are listed here and in the model picker.")
-        folder = await self.app.push_screen_wait(TextDialog("Add a folder", body=body, placeholder="~/checkpoints"))
-        if folder is not None and folder.strip():
-            with telling(self):
-                await self.service.add_folder(folder.strip())
+        dialog = TextDialog("Add a folder", body=body, placeholder="~/checkpoints", attempt=attempt)
+        await self.app.push_screen_wait(dialog)
 
     def action_rescan(self) -> None:
         self.service.rescan()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Input
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from hugchat_tui.library.service import LibraryService
 
 _DETAILS_DELAY_S = 0.12
+_OF_A_ROW = frozenset({"library.load", "library.compare", "library.delete", "library.verify", "library.mark"})
+LOCKS = ".locks"  # of the cache's other programs; it is listed, and nothing can be done to it
 _EMPTY = (
     "There are no checkpoints on this machine yet.",
     "",
@@ -54,8 +57,9 @@ class MachineView(MachineActions):
         self._note = NoteLine()
         self._reading = Alarm(self, self._read_details)
         self._details: tuple[str, Details] | None = None  # of a row's key
-        self._current = ""
+        self._current: Sequence[str] = ()
         self._placed = False  # the cursor went to the checkpoint that answers
+        self._labels: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
         with Vertical():
@@ -72,9 +76,9 @@ class MachineView(MachineActions):
     def listing(self) -> LineList:
         return self.table
 
-    def set_current(self, reference: str) -> None:
-        """Mark the checkpoint that answers in the chat; the first time, the cursor goes there."""
-        self._current = reference
+    def set_current(self, references: Sequence[str]) -> None:
+        """Mark the checkpoints that answer in the chat's panes; the first time, the cursor goes to the first."""
+        self._current = references
         self._place()
 
     # What the service says
@@ -96,11 +100,11 @@ class MachineView(MachineActions):
         self._show_details()
 
     def _place(self) -> None:
-        rows = self.service.rows if self._current else []
-        current = next((row for row in rows if self._current in (row.name, row.key, row.alias)), None)
-        self.table.set_current(current.key if current is not None else "")
-        if current is not None and not self._placed:
-            self._placed = self.table.go_to(current.key)
+        places = {name: row.key for row in reversed(self.service.rows) for name in (row.alias, row.name, row.key)}
+        current = [places[name] for name in self._current if name in places]
+        self.table.set_current(frozenset(current))
+        if current and not self._placed:
+            self._placed = self.table.go_to(current[0])
 
     def _show_note(self) -> None:
         """What the table leaves out, or what went wrong while it still shows what was found before."""
@@ -138,6 +142,9 @@ class MachineView(MachineActions):
     def leave(self) -> bool:
         if super().leave():
             return True
+        if self.table.marked and not self._filter.has_focus:
+            self.table.unmark()
+            return True
         if self._filter.has_focus or self._filter.value or self.table.kind:
             self._filter.value = ""
             self._filter.remove_class("-used")
@@ -162,6 +169,7 @@ class MachineView(MachineActions):
         """Show what the row itself says now; the rest is read when the cursor has come to rest."""
         listed = self.table.listed
         self._reading.cancel()
+        self._show_labels()
         if listed is None:
             self.details.show("", [])
             return
@@ -170,6 +178,29 @@ class MachineView(MachineActions):
         self.details.show(listed.row.key, row_sections(listed, read, work, self.details.measure))
         if read is None:
             self._reading.set(_DETAILS_DELAY_S)
+
+    def _show_labels(self) -> None:
+        labels = tuple(self.footer_label(binding) for binding in bindings("machine") if binding.show)
+        if labels != self._labels:
+            self._labels = labels
+            self.refresh_bindings()
+
+    def footer_label(self, binding: Binding) -> str:
+        """What the key would do with the row under the cursor."""
+        listed = self.table.listed
+        if listed is None and binding.id in _OF_A_ROW:
+            return ""
+        if listed is None or (listed.usable and not self.table.marked):
+            return binding.description
+        fetches = listed.row.kind == "unfinished" and listed.row.repository.startswith("models--")
+        chat = binding.description if listed.usable else "Fetch" if fetches else ""
+        stays = not self.table.marked and listed.row.kind == "other" and listed.name == LOCKS
+        label = {
+            "library.load": chat,
+            "library.compare": binding.description if listed.usable else "",
+            "library.delete": "" if stays else "Delete marked" if self.table.marked else binding.description,
+        }
+        return label.get(binding.id or "", binding.description)
 
     def _read_details(self) -> None:
         if (row := self.table.row) is not None:

@@ -10,9 +10,9 @@ from engine.checkpoints.hub_cache import MAIN, HubReference
 from engine.checkpoints.hub_queries.messages import HubFile, HubRepository
 from hugchat_tui.chat.background import background
 from hugchat_tui.common.clean import clean, clean_line
-from hugchat_tui.common.format import file_size
+from hugchat_tui.common.format import file_size, shorten_middle
 from hugchat_tui.library.list_view import ListView
-from hugchat_tui.library.telling import telling
+from hugchat_tui.library.telling import refusal, telling
 
 if TYPE_CHECKING:
     from hugchat_tui.library.hub_list import HubList
@@ -78,7 +78,7 @@ class Pulling(ListView):
         files: list[HubFile] = sorted(repository.ggufs, key=lambda file: file.size)
         width = max(len(clean_line(file.path)) for file in files)
         choices = [
-            (key, f"{clean_line(file.path):<{min(width, 40)}}  {file_size(file.size)}")
+            (key, f"{shorten_middle(clean_line(file.path), 40):<{min(width, 40)}}  {file_size(file.size)}")
             for key, file in zip(_KEYS, files, strict=False)
         ]
         left_out = len(files) - len(choices)
@@ -105,14 +105,16 @@ class Pulling(ListView):
         """Let the person enter a token; True when the Hub knew it and it was stored."""
         from hugchat_tui.library.token_dialog import TokenDialog
 
-        token = await self.app.push_screen_wait(TokenDialog(self.service.page_of("settings/tokens")))
-        if not token:
-            return False
-        with telling(self):
-            account = await self.service.hub.save_token(token)
-            self.app.notify(f"Logged in as {account.name}. {account.note}".strip())
-            return True
-        return False
+        async def attempt(token: str) -> str | None:
+            return await refusal(self._log_in(token)) if token else None
+
+        page = self.service.page_of("settings/tokens")
+        token = await self.app.push_screen_wait(TokenDialog(page, attempt))
+        return bool(token)
+
+    async def _log_in(self, token: str) -> None:
+        account = await self.service.hub.save_token(token)
+        self.app.notify(f"Logged in as {account.name}. {account.note}".strip())
 
     async def _ask(self, title: str, choices: list[tuple[str, str]], body: str) -> str | None:
         from hugchat_tui.common.dialogs import ChoiceDialog

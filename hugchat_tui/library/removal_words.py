@@ -10,6 +10,7 @@ from textual.content import Content
 from hugchat_tui.common.clean import clean_line
 from hugchat_tui.common.format import counted, file_size, grouped, shorten
 from hugchat_tui.common.tones import BAD, MUTED, STRONG, WARN
+from hugchat_tui.library.breaking import told_apart
 
 if TYPE_CHECKING:
     from engine.checkpoints.library.removal import Removal
@@ -41,7 +42,9 @@ def removal_words(removal: Removal, loaded: Sequence[Row]) -> Content:
             lines.append(Content.styled(f"{kept} stay, because something else needs these files too.", MUTED))
         if len(removal.rows) > 1:
             lines += _some((_name(row) for row in removal.rows), "", MUTED)
-    lines += _some((f"{_name(each.row)}: {clean_line(each.what)}" for each in removal.breaks), "Breaks ", BAD)
+    broken, unmade = told_apart(removal.breaks)
+    lines += _some((f"{_name(each.row)}: {clean_line(each.what)}" for each in broken), "Breaks ", BAD)
+    lines += _some((f"{_name(each.row)}, {clean_line(each.what)}" for each in unmade), "Keeps ", MUTED)
     lines += _some((f"{_name(each.row)}: {clean_line(each.why)}" for each in removal.refuses), "Stays: ", WARN)
     lines += _some((clean_line(path.name) for path in removal.stays), "Left in your folder: ", MUTED)
     lines += _some((f"{_name(row)} is loaded now." for row in loaded), "", WARN)

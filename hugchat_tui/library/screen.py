@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.widgets import Input
 
@@ -41,6 +41,7 @@ class LibraryScreen(ModeScreen):
 
     help_title = "Library"
     AUTO_FOCUS = None
+    most_notices = 2  # they lie over the list
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (104, "-wide")]  # noqa: RUF012 - an instance variable to Textual
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("library")]
 
@@ -71,11 +72,22 @@ class LibraryScreen(ModeScreen):
 
     def on_screen_resume(self) -> None:
         """Shown again: look again, for what other programs did meanwhile."""
-        active = self.app.chat.panes.active if self.app.chat is not None else None
-        self.machine.set_current(active.session.model.reference if active is not None else "")
+        self.service.in_view = True
+        self.machine.set_current(self._answering())
         self._changes |= {"rows", "downloads"}
         self._draw_changes()
         self.service.rescan()
+
+    def _answering(self) -> list[str]:
+        """What answers in the chat's panes, the active one first."""
+        panes = self.app.chat.panes if self.app.chat is not None else None
+        if panes is None or panes.active is None:
+            return []
+        shown = sorted(panes.shown, key=lambda view: view is not panes.active)
+        return [view.session.model.reference for view in shown]
+
+    def on_screen_suspend(self) -> None:
+        self.service.in_view = self.app.current_mode == "library"  # a dialog lies over it
 
     # What the service says
 
@@ -150,6 +162,14 @@ class LibraryScreen(ModeScreen):
             return False
         return not isinstance(self.focused, Input)  # what is typed into an input is not a command
 
+    def footer_label(self, binding: Binding) -> str:
+        """What the key would do in the view that is shown."""
+        if binding.id == "library.find" and self.view is self.hub:
+            return "Search"
+        if binding.id == "library.back" and self.view is self.machine and self.machine.table.marked:
+            return "Unmark"
+        return binding.description
+
     def action_find(self) -> None:
         self.view.find()
 
@@ -157,8 +177,8 @@ class LibraryScreen(ModeScreen):
         self.view.toggle_details()
 
     async def action_back(self) -> None:
-        """Leave the details, else the filter, else the library."""
-        if not self.view.leave():
+        """Take away what was said; else leave the details, the marks, the filter, and at last the library."""
+        if not self.app.dismiss_notices() and not self.view.leave():
             await self.app.switch_mode("chat")
 
     @background("dialog", exclusive=True, opens_dialog=True)

@@ -14,11 +14,11 @@ from hugchat_tui.chat.transcript import Entry
 from hugchat_tui.chat.transcript.entries import EntryRole
 from hugchat_tui.common.clean import clean_line
 from hugchat_tui.common.format import counted, file_size, fit, grouped, memory_size, moment
+from hugchat_tui.common.wrapping import wrapped
 from hugchat_tui.library.columns import Listed
-from hugchat_tui.library.service import FIT_CONTEXT
+from hugchat_tui.library.measuring import counted_context
 from hugchat_tui.library.transfer_list import facts as progress_facts
 from hugchat_tui.library.transfer_list import share
-from hugchat_tui.library.wrapping import wrapped
 
 if TYPE_CHECKING:
     from engine.checkpoints.library.details import Details
@@ -128,8 +128,8 @@ def _row_facts(listed: Listed, width: int) -> str:
     pairs = [("name", row.name if row.alias else "")]
     if checkpoint is not None:
         pairs += _checkpoint_facts(checkpoint)
-    if listed.fit is not None:
-        pairs += _fit_facts(listed.fit)
+        if listed.fit is not None:
+            pairs += _fit_facts(listed.fit, counted_context(checkpoint))
     pairs += [
         ("on disk", f"{file_size(row.size_bytes)}{shared_words}"),
         ("used", moment(row.used, time.time()) if row.used else ""),
@@ -165,13 +165,12 @@ def _adapter(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.adapter_method}{rank}{alpha}"
 
 
-def _fit_facts(fit: Fit) -> list[tuple[str, str]]:
+def _fit_facts(fit: Fit, context: int) -> list[tuple[str, str]]:
+    """context: tokens that the estimate counts with."""
     words = {"fits": "fits", "tight": "only just", "no": "does not fit"}.get(fit.verdict)
     if words is None:
         return []
-    needed = (
-        f"about {memory_size(fit.needed)} with {grouped(FIT_CONTEXT)} tokens; {memory_size(fit.available)} are free"
-    )
+    needed = f"about {memory_size(fit.needed)} with {grouped(context)} tokens; {memory_size(fit.available)} are free"
     largest = f"a context of {grouped(fit.largest_context)} tokens" if fit.largest_context else ""
     return [("in memory", f"{words}, by estimate: {needed}"), ("room for", largest)]
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from engine.errors import EngineError
+from hugchat_tui.common.format import sentences
 from hugchat_tui.common.tasks import start
 from hugchat_tui.library.jobs import Jobs
+from hugchat_tui.library.measuring import free_bytes, measure
+from hugchat_tui.library.telling import OnNotice
 from hugchat_tui.library.work import Work
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 Change = Literal["rows", "downloads", "work"]
 """rows: of the table, how they fit, or whether they are being looked for. work: a long job began, moved or ended."""
 
-FIT_CONTEXT = 4096  # tokens of a conversation that an estimate counts with
 _HUB = "https://huggingface.co"
 _MODULES = (
     "engine.checkpoints.downloads.manager",
@@ -53,12 +54,12 @@ _MODULES = (
 class LibraryService:
     """State and work of the library. The constructor does nothing; everything here belongs to one event loop.
 
-    on_notice hears in words of what ended while nobody may have looked. rows: what is known, after `start`. problem:
-    why looking for checkpoints failed. fits: estimates by a row's key. total_bytes: on the disk, free_bytes: left
-    where the cache lies; 0 when unknown. jobs: long ones on checkpoints of this machine.
+    rows: what is known, after `start`. problem: why looking for checkpoints failed. fits: estimates by a row's key.
+    total_bytes: on the disk, free_bytes: left where the cache lies; 0 when unknown. jobs: long ones on checkpoints of
+    this machine. in_view: the person is in the library.
     """
 
-    def __init__(self, services: Services, on_notice: Callable[[str], None]) -> None:
+    def __init__(self, services: Services, on_notice: OnNotice) -> None:
         self._services = services
         self._on_notice = on_notice
         self._listeners: list[Callable[[Change], None]] = []
@@ -67,6 +68,7 @@ class LibraryService:
         self.problem = ""
         self.total_bytes = 0
         self.free_bytes = 0
+        self.in_view = False
         self.jobs = Jobs(lambda: self._tell("work"), self._job_ended)
         self._scan: asyncio.Task[None] | None = None
         self._scan_again = False
@@ -95,10 +97,13 @@ class LibraryService:
         from engine.checkpoints.library.index import load_index
 
         for problem in await asyncio.to_thread(self.trash.settle):
-            self._on_notice(problem)
+            self._on_notice(problem, "warning")
         rows = await asyncio.to_thread(load_index, self._places())
         self.rows = self.rows or rows  # a scan may have been faster
         await self._manager()
+        arrived, self._services.arrived = self._services.arrived, []
+        for status in arrived:
+            self._on_notice(f"{status.reference} arrived while the app was closed. f5 shows it.")
 
     @property
     def ready(self) -> bool:
@@ -114,6 +119,10 @@ class LibraryService:
         if self._hub is not None:
             await self._hub.close()
         await self.empty_trash()
+        if self._downloads is not None:
+            for status in self._downloads.statuses():
+                if status.state == "done":  # it was told; what arrives from now on is told at the next start
+                    await self._downloads.forget(status.id)
 
     @property
     def running(self) -> list[Status | Work]:
@@ -155,7 +164,8 @@ class LibraryService:
             self.rows, self.total_bytes, self.problem = list(inventory.rows), inventory.total_bytes, ""
             self._scanned = True
             self._tell("rows")
-            self.free_bytes, self.fits = await asyncio.to_thread(self._measure, self.rows, places.cache_dir)
+            self.free_bytes = await asyncio.to_thread(free_bytes, places.cache_dir)
+            self.fits = await asyncio.to_thread(measure, self.rows, self._services.settings)
         except (EngineError, OSError) as error:
             self.problem = str(error)
         finally:
@@ -164,23 +174,6 @@ class LibraryService:
         if self._scan_again:
             self._scan_again = False
             self.rescan()
-
-    def _measure(self, rows: Sequence[Row], cache: Path) -> tuple[int, dict[str, Fit]]:
-        """Room on the disk, and how each checkpoint would fit into memory now: for a thread."""
-        from engine.fit import estimate, measure_room
-
-        chosen = self._services.settings
-        room = measure_room(device=chosen.model.device, ram_budget=chosen.engine.memory_budget_bytes)
-        if room is None:
-            return _free(cache), {}
-        by_path = {row.checkpoint.path: row.checkpoint for row in rows if row.checkpoint is not None}
-        fits = {}
-        for row in rows:
-            if (checkpoint := row.checkpoint) is not None and not row.problem:
-                base = by_path.get(checkpoint.base) if checkpoint.base is not None else None
-                context = min(FIT_CONTEXT, checkpoint.context_length or FIT_CONTEXT)
-                fits[row.key] = estimate(checkpoint, base, dtype=chosen.model.dtype, context=context, room=room)
-        return _free(cache), fits
 
     def _places(self) -> Places:
         from engine.checkpoints.library.scan import Places
@@ -221,6 +214,12 @@ class LibraryService:
         services.settings = replace(services.settings, model=replace(services.settings.model, folders=folders))
         self.rescan()
 
+    async def cannot_be_made(self, text: str, *, in_models: bool) -> str | None:
+        """Why nothing new can be made under a name in the program's models folder, or else as a folder, if it is so."""
+        from engine.checkpoints.paths import data_dir, models_dir
+
+        return await asyncio.to_thread(_taken, text, models_dir(data_dir()) if in_models else None)
+
     def row(self, key: str) -> Row | None:
         return next((row for row in self.rows if row.key == key), None)
 
@@ -239,7 +238,7 @@ class LibraryService:
 
     def _job_ended(self, work: Work) -> None:
         line, _, _ = work.message.partition("\n")
-        self._on_notice(f"{work.verb} {work.name}: {line}")
+        self._on_notice(f"{work.verb} {work.name}: {line}", "error" if work.state == "failed" else "information")
         if work.result:
             self.rescan()
 
@@ -285,7 +284,7 @@ class LibraryService:
             return 0
         freed = sum(each.freed_bytes for each in self._discarded)
         for problem in await asyncio.to_thread(self._trash.empty):
-            self._on_notice(problem)
+            self._on_notice(problem, "warning")
         self._discarded.clear()
         return freed
 
@@ -370,11 +369,12 @@ class LibraryService:
     def _download_changed(self, status: Status) -> None:
         self._tell("downloads")
         if status.state == "done":
-            self._on_notice(f"{status.reference} is here. f5, 3, enter loads it into the chat.")
+            keys = "3, enter" if self.in_view else "f5, 3, enter"
+            self._on_notice(f"{status.reference} is here. {keys} loads it into the chat.")
             if self._scanned:
                 self.rescan()
         elif status.state == "failed" and status.reason != "cancelled":
-            self._on_notice(f"{status.message} {status.hint}".strip())
+            self._on_notice(sentences(status.message, status.hint), "error")
 
 
 def _import_modules() -> None:
@@ -382,12 +382,14 @@ def _import_modules() -> None:
         importlib.import_module(name)
 
 
+def _taken(text: str, models: Path | None) -> str | None:
+    path = Path(text).expanduser().absolute() if models is None else models / text
+    if text and os.path.lexists(path):
+        return f"There is something at {path} already. Choose another name."
+    if models is None and text and not path.parent.is_dir():
+        return f"There is no folder {path.parent}. Make it first, or choose another one."
+    return None
+
+
 def _is_folder(text: str) -> bool:
     return Path(text).expanduser().is_dir()
-
-
-def _free(path: Path) -> int:
-    """Bytes that are free where the path lies, or will lie."""
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return shutil.disk_usage(path).free

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hugchat_tui.library.work import Work
 
 VIEWS = ("machine", "hub", "downloads")
-TITLES = ("On this machine", "Hub", "Downloads")
+TITLES = ("On this machine", "Hub", "Downloads and jobs")
 _BAR_CELLS = 10
 
 

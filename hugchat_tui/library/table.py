@@ -14,14 +14,14 @@ from textual.message import Message
 from textual.widget import Widget
 
 from engine.checkpoints.library.rows import Row
-from hugchat_tui.common.format import fit, shorten
+from hugchat_tui.common.format import ELLIPSIS, fit, shorten, shorten_middle
 from hugchat_tui.common.fuzzy import Match
 from hugchat_tui.common.line_list import LineList
 from hugchat_tui.common.tones import ACCENT, BAD, FAINT, MATCH, MUTED, STRONG, WARN
+from hugchat_tui.common.wrapping import draw_words
 from hugchat_tui.library.at_once import at_once
 from hugchat_tui.library.columns import COLUMNS, NAME, Column, Listed, in_order, name_width, shown_columns
 from hugchat_tui.library.filtering import matching, parse_query
-from hugchat_tui.library.wrapping import draw_words
 
 if TYPE_CHECKING:
     from engine.fit import Fit
@@ -57,7 +57,7 @@ class CheckpointTable(LineList, inherit_bindings=False):
         self.query_text = ""
         self.words: tuple[str, ...] = ()  # shown while there is nothing to list
         self.failed = False
-        self._current = ""  # of the checkpoint that answers in the chat
+        self._current: frozenset[str] = frozenset()  # of the checkpoints that answer in the chat
         self._all: dict[str, Listed] = {}
         self._ordered: list[Listed] = []
         self._shown: list[tuple[Listed, Match]] = []
@@ -94,9 +94,9 @@ class CheckpointTable(LineList, inherit_bindings=False):
         self.marked &= self._all.keys()
         self._sort()
 
-    def set_current(self, key: str) -> None:
-        """Mark the checkpoint that answers in the chat."""
-        self._current = key
+    def set_current(self, keys: frozenset[str]) -> None:
+        """Mark the checkpoints that answer in the chat."""
+        self._current = keys
         self.refresh()
 
     def go_to(self, key: str) -> bool:
@@ -128,6 +128,12 @@ class CheckpointTable(LineList, inherit_bindings=False):
             self.action_cursor_by(1)
             self.post_message(self.Arranged())
 
+    def unmark(self) -> None:
+        """Mark nothing any more."""
+        self.marked.clear()
+        self.refresh()
+        self.post_message(self.Arranged())
+
     def _sort(self) -> None:
         self._ordered = in_order(list(self._all.values()), self.column, reverse=self.reversed)
         self._arrange()
@@ -156,12 +162,12 @@ class CheckpointTable(LineList, inherit_bindings=False):
         columns = shown_columns(width, self.column)
         room = name_width(width, columns)
         key = listed.row.key
-        mark = ("✓", ACCENT) if key in self.marked else ("●", ACCENT) if key == self._current else (" ", "")
+        mark = ("✓", ACCENT) if key in self.marked else ("●", ACCENT) if key in self._current else (" ", "")
         if not listed.usable:
             return Content.assemble(" ", mark, " ", *self._unusable(listed, columns, room))
-        shown = fit(listed.name, room)
-        name = Content.styled(shown, STRONG if key == self._current else "$foreground")
-        spans = [Span(at, at + 1, MATCH) for at in match.positions if at < len(shown) and shown[at] == listed.name[at]]
+        shown = fit(shorten_middle(listed.name, room), room)
+        name = Content.styled(shown, STRONG if key in self._current else "$foreground")
+        spans = [Span(at, at + 1, MATCH) for at in _seen(match.positions, listed.name, shown)]
         return Content.assemble(" ", mark, " ", name.add_spans(spans), *(self._cell(each, listed) for each in columns))
 
     @staticmethod
@@ -175,14 +181,14 @@ class CheckpointTable(LineList, inherit_bindings=False):
         """Its name and size, and why it cannot be used where there is more room: behind the size or behind the name."""
         style = BAD if listed.row.kind == "broken" else WARN if listed.row.kind == "unfinished" else MUTED
         words = listed.problem or listed.row.kind
-        name = shorten(listed.name, room)
+        name = shorten_middle(listed.name, room)
         between = room - cell_len(name) - 2
         behind = sum(COLUMNS[index].width + 2 for index in columns if index != _SIZE) - 2
         size = [self._cell(_SIZE, listed)] if _SIZE in columns else []
         if between > behind:
             rest = [(" " * (behind + 2), "")]
             return [(name, MUTED), ("  " + fit(words, between), style), *size, *rest]
-        return [(fit(listed.name, room), MUTED), *size, ("  " + fit(words, behind) if behind > 0 else "", style)]
+        return [(fit(name, room), MUTED), *size, ("  " + fit(words, behind) if behind > 0 else "", style)]
 
     def draw_empty(self, line: int, width: int) -> Content:
         if self._all:
@@ -191,6 +197,15 @@ class CheckpointTable(LineList, inherit_bindings=False):
 
     def on_resize(self) -> None:
         self.post_message(self.Arranged())
+
+
+def _seen(positions: Sequence[int], name: str, shown: str) -> list[int]:
+    """Where letters of the name stand in what is shown of it, whose middle may be left out."""
+    cut = shown.find(ELLIPSIS)
+    if cut < 0 or shown.rstrip() == name:
+        return list(positions)
+    behind = len(name) - len(shown.rstrip())
+    return [at if at < cut else at - behind for at in positions if at < cut or at - behind > cut]
 
 
 class TableHead(Widget):

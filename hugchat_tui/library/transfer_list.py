@@ -9,12 +9,12 @@ from textual.binding import BindingType
 from textual.content import Content
 
 from hugchat_tui.common.clean import clean_line
-from hugchat_tui.common.format import duration, file_size, fit, shorten
+from hugchat_tui.common.format import duration, file_size, fit, sentences, shorten
 from hugchat_tui.common.line_list import LineList, justify
 from hugchat_tui.common.tones import ACCENT, BAD, FAINT, GOOD, MUTED, STRONG, WARN
+from hugchat_tui.common.wrapping import draw_words
 from hugchat_tui.library.at_once import at_once
 from hugchat_tui.library.work import Work
-from hugchat_tui.library.wrapping import draw_words
 
 if TYPE_CHECKING:
     from engine.checkpoints.downloads.status import Status
@@ -70,7 +70,13 @@ def facts(transfer: Status | Work) -> list[str]:
 def trouble(transfer: Status | Work) -> str:
     """Why it does not go on, and what to do about it."""
     hint = "" if isinstance(transfer, Work) else transfer.hint
-    return clean_line(f"{transfer.message} {hint}".strip())
+    return clean_line(sentences(*transfer.message.splitlines(), hint))
+
+
+def told(transfer: Status | Work) -> str:
+    """What stands in the second line of its row instead of a bar; empty while there is a bar."""
+    words = trouble(transfer)
+    return words if transfer.state in ("failed", "stopped", "done") else ""
 
 
 def _state(transfer: Status | Work) -> str:
@@ -130,13 +136,13 @@ class TransferList(LineList, inherit_bindings=False):
         if line == 0:
             left = Content.assemble((f" {mark} ", tone), (headline(transfer), STRONG))
             return justify(left, Content.styled(f"{_state(transfer)} ", tone), width)
-        words = trouble(transfer)
-        if transfer.state in ("failed", "stopped") or (transfer.state == "done" and words):
+        if words := told(transfer):
             style = BAD if transfer.state == "failed" else MUTED
             return Content.styled("   " + shorten(words, width - 4), style)
         cells = min(_BAR_CELLS, max(0, width // 3))
         percent = fit(share(transfer.done, transfer.total), 6)
         meter = Content.assemble("   ", bar(transfer.done, transfer.total, cells, tone), " ", (percent, STRONG))
+        words = trouble(transfer)
         about = " · ".join([*facts(transfer), *([words] if words else [])])
         return Content.assemble(meter, (shorten(about, width - meter.cell_length - 1), MUTED))
 

@@ -91,3 +91,16 @@ async def test_a_mistyped_command_is_not_asked_and_rename_takes_the_title(home: 
         await it.send("/rename A better title")
         await it.until(lambda: it.session.title == "A better title")
         assert len(it.session.branch) == 2
+
+
+async def test_a_path_typed_fast_is_asked_and_no_command_of_what_stood_there_before(home: Home) -> None:
+    """Enter took the command that the letters typed until then had highlighted: the library opened with a note."""
+    async with chat(home) as it:
+        it.view.focus_prompt()
+        it.type_ahead("y", "x", "ctrl+u", *"/no")
+        it.type_ahead(*"te/dir/x", "enter")
+        await it.until(lambda: bool(it.session.branch), "the question")
+        assert it.session.branch[0].content == "/note/dir/x"
+        await it.settled()
+        it.type_ahead(*"/ne", "enter")
+        await it.until(lambda: it.session.branch == [], "the command that these letters mean, as when typed slowly")

@@ -35,6 +35,8 @@ def test_commands(text: str, action: str, argument: str) -> None:
         "/usr/bin/env python: what is that?",
         " /nosuchcommand",
         "/nosuchcommand at all",
+        "/nonexistent/dir/x",
+        "/new/",
         " /new",
         "/new things to try",
         "/model a\nb",

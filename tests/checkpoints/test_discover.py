@@ -239,3 +239,36 @@ def test_the_data_folder_follows_its_variable_at_call_time(tmp_path: Path, monke
 )
 def test_hub_references_are_told_from_everything_else(text: str, reference: HubReference | None) -> None:
     assert parse_hub_reference(text) == reference
+
+
+@pytest.mark.parametrize(
+    "host", ["https://huggingface.co", "http://huggingface.co", "https://hf.co", "http://mine:8/hub"]
+)
+@pytest.mark.parametrize(
+    ("page", "reference"),
+    [
+        ("/org/name", HubReference("org/name")),
+        ("/org/name/", HubReference("org/name")),
+        ("/gpt2?library=transformers#how-to", HubReference("gpt2")),
+        ("/gpt2/tree/v1", HubReference("gpt2", "v1")),
+        ("/org/name/tree/refs%2Fpr%2F1", HubReference("org/name", "refs/pr/1")),
+        ("/org/name/blob/main/Q4%20K/a.gguf", HubReference("org/name", "main", "Q4 K/a.gguf")),
+        ("/org/name/resolve/v1/a.gguf?download=true", HubReference("org/name", "v1", "a.gguf")),
+        *(
+            (page, None)
+            for page in ("", "/", "/org/name/tree/main/sub", "/org/name/blob/main/config.json", "/org/n%0a")
+        ),
+        *((page, None) for page in ("/datasets/org/name", "/spaces/org/name", "/docs/hub", "/org/name/discussions")),
+        *((page, None) for page in ("/org/name/blob/main/../../a.gguf", "/org/name/tree/..%2Fx", "/org/\u540d")),
+    ],
+)
+def test_the_address_of_a_page_means_what_it_shows(
+    monkeypatch: pytest.MonkeyPatch, host: str, page: str, reference: HubReference | None
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://mine:8/hub/")
+    assert parse_hub_reference(f"{host}{page}") == reference
+
+
+@pytest.mark.parametrize("text", ["https://evil.example/org/name", "http://[org/name", "https://", "ftp://hf.co/gpt2"])
+def test_an_address_of_another_site_is_no_hub_reference(text: str) -> None:
+    assert parse_hub_reference(text) is None

@@ -85,3 +85,15 @@ def test_a_wide_character_or_a_family_is_never_halved() -> None:
     assert fmt.shorten("你好世界", 4) == "你…"
     assert fmt.shorten("👨‍👩‍👧 family", 4) == "👨‍👩‍👧…"
     assert fmt.shorten_start("/models/世界", 4) == "…界"
+
+
+def test_the_middle_of_a_name_is_left_out_and_both_ends_stay() -> None:
+    name = "trial/a-very-long-model-name-instruct"
+    assert fmt.shorten_middle(name, 20) == "trial/a-ve…-instruct"
+    assert fmt.shorten_middle(name, 100) == name
+    for cells in range(40):
+        assert cell_len(fmt.shorten_middle("名前/漢字かな交じり文の長い名前-instruct", cells)) <= cells
+
+
+def test_parts_of_a_message_are_closed_with_a_full_stop_each() -> None:
+    assert fmt.sentences("Connection refused", "", "Check the network.") == "Connection refused. Check the network."

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.events import Key
+from textual.widgets import Input
 
 from hugchat_tui.chat.prompt import Prompt
 from hugchat_tui.common.help import HelpEntry, HelpScreen, help_entries
@@ -76,3 +79,36 @@ async def test_the_screen_lists_filters_and_scrolls() -> None:
         await pilot.press("escape")
         await pilot.pause()
         assert not isinstance(app.screen, HelpScreen)
+
+
+async def test_every_word_of_help_can_be_read_on_a_narrow_screen() -> None:
+    """What did not fit beside the title was cut off, with no way to the rest."""
+    words = "a very long description that says in many words what this does and what it does not do"
+
+    class Wordy(HelpApp):
+        BINDINGS: ClassVar[list[BindingType]] = [Binding("f5", "other", "Other", id="app.other", tooltip=words)]
+
+        def action_other(self) -> None:
+            """Nothing; help only lists it."""
+
+    app = Wordy()
+    async with app.run_test(size=(80, 40)) as pilot:
+        app.push_screen(HelpScreen(app.screen))
+        await pilot.pause()
+        await pilot.press(*"many")
+        await pilot.pause()
+        shown = " ".join(" ".join(app.lines()).split())
+        assert words in shown and "…" not in shown
+        assert "Focus Previous" not in shown
+
+
+async def test_alt_and_a_digit_type_nothing() -> None:
+    """Textual reads ESC 2 as the "™" that one terminal of macOS means by it, and it stood in the filter."""
+    app = HelpApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.push_screen(HelpScreen(app.screen))
+        await pilot.pause()
+        assert "\x1b2" not in ANSI_SEQUENCES_KEYS
+        app.post_message(Key("alt+2", "2"))
+        await pilot.press("r")
+        assert app.screen.query_one(Input).value == "r"

@@ -91,6 +91,11 @@ class Library(Chat):
         await self.until(ended, verb)
         return next(work for work in reversed(self.service.jobs.every) if work.verb == verb)
 
+    def problem(self) -> str:
+        """What the dialog says is wrong with what was typed."""
+        screen = self.app.screen
+        return str(screen._problem.render()) if isinstance(screen, TextDialog) and screen._problem.display else ""
+
     def question(self) -> str:
         """Title and words of the question that is asked, on one line; empty when none is."""
         screen = self.app.screen

@@ -75,6 +75,17 @@ async def test_marked_rows_are_deleted_together_after_one_question(home: Home) -
         assert "rows marked" not in it.text()
 
 
+async def test_escape_unmarks_before_it_leaves(home: Home) -> None:
+    """What was marked before a visit to the chat was deleted after it."""
+    async with library(home) as it:
+        await it.press("space", "space")
+        assert "2 rows marked" in it.text() and "esc Unmark" in it.text()
+        await it.press("escape")
+        assert it.in_library and not it.table.marked and "rows marked" not in it.text()
+        await it.press("escape")
+        assert it.in_chat
+
+
 async def test_the_question_names_the_adapter_that_breaks_and_what_is_loaded_now(home: Home) -> None:
     add_revision(cache_of(home), "org/base", "1", files(1000), ref="main")
     make_adapter(home.models / "tuned", "org/base")
@@ -96,6 +107,7 @@ async def test_what_must_not_be_deleted_stays_and_says_why(home: Home) -> None:
         await it.to(row.name)
         await it.press("d")
         await asked(it, "Nothing can be deleted", "Stays: ")
+        assert "OK" in it.text() and "Leave" not in it.text(), "there is nothing to decide"
         await it.press("escape")
         assert (cache_of(home) / "what-is-this" / "file").is_file()
 
@@ -112,7 +124,11 @@ async def test_verifying_tells_a_flipped_byte_where_the_person_is(home: Home) ->
         await it.press("v")
         assert (await it.worked("Verifying")).state == "failed"
         await it.until(lambda: "Something is wrong" in it.details(), "the result")
-        assert any(notice.startswith("Verifying org/whole: Something is wrong") for notice in it.notices())
+        why = "Verifying org/whole: Something is wrong: model.safetensors is damaged: its content does not have"
+        [notice] = [each for each in it.app._notifications if each.message.startswith(why)]
+        assert "Delete it (d) and fetch it again" in notice.message and notice.severity == "error"
+        await it.press("3")
+        assert "\u21b5" not in it.text()
 
 
 async def test_export_writes_a_plain_folder_and_says_where(home: Home, tmp_path: Path) -> None:
@@ -121,7 +137,9 @@ async def test_export_writes_a_plain_folder_and_says_where(home: Home, tmp_path:
         await it.to("org/whole")
         await it.press("x")
         await it.until(lambda: "Export as a folder" in it.text())
-        await it.press("ctrl+u", *str(tmp_path / "out"), "enter")
+        await it.press("ctrl+u", *str(tmp_path), "enter")
+        await it.until(lambda: "There is something at" in it.problem(), "the refusal, where it can be corrected")
+        await it.press(*"/out", "enter")
         assert (await it.worked("Exporting")).state == "done"
         assert (tmp_path / "out" / "model.safetensors").read_bytes() == files(5000)["model.safetensors"]
         assert not (tmp_path / "out" / "model.safetensors").is_symlink()

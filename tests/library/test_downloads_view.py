@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.checkpoints.downloads.job import Job
+from engine.checkpoints.downloads.manager import Downloads
+from engine.checkpoints.hub_cache import HubReference
+from engine.checkpoints.paths import downloads_dir
 from tests.chat.driving import Home
 from tests.checkpoints.builders import model_files
 from tests.hub_server import HubServer, Request
@@ -35,6 +39,12 @@ def state(it: Library) -> str:
     return statuses[-1].state if statuses else ""
 
 
+def keys(it: Library) -> set[str]:
+    """What the footer offers, each key with its label."""
+    bar = it.here.key_bar
+    return {f"{it.app.get_key_display(binding)} {binding.description}" for binding in bar.bindings()}
+
+
 async def begin(it: Library) -> None:
     """Pull org/tiny-chat, and wait until half of it came."""
     await it.press("2", "slash", *"tiny")
@@ -55,13 +65,17 @@ async def test_search_details_pull_pause_resume_chat_and_delete_with_keys_alone(
         assert "Downloading org/tiny-chat. 3 shows how far it is." in it.notices()
         await it.press("3")
         await it.until(lambda: "org/tiny-chat" in it.text() and "of 4.0 MB" in it.text(), "the download")
+        assert {"p Pause", "x Cancel"} <= keys(it) and "⏎ Chat" not in keys(it)
         assert "model.safetensors" in it.details(), "each file has its line"
         await it.press("p")
         await it.until(lambda: "paused" in it.text(), "the pause")
+        assert {"p Go on", "x Remove"} <= keys(it)
         gate.set()
         await it.press("p")
         await it.until(lambda: state(it) == "done", "the end")
         await it.until(lambda: "✓ org/tiny-chat" in it.text(), "it to be shown")
+        assert {"⏎ Chat", "x Remove"} <= keys(it) and not {"p Pause", "p Retry"} & keys(it)
+        assert "org/tiny-chat is here. 3, enter loads it into the chat." in it.notices()
         await it.press("enter")
         await it.until(lambda: it.in_chat and it.session.model.reference == "org/tiny-chat", "the chat")
         await it.settled()
@@ -151,3 +165,55 @@ async def test_a_failure_says_what_happened_and_what_to_do(home: Home, hub: HubS
         await it.until(lambda: state(it) == "done", "the second try")
         await it.press("x")
         await it.until(lambda: "Nothing is being downloaded." in it.text(), "the list to be empty")
+
+
+async def test_a_failure_can_be_read_whole_on_a_narrow_screen_and_leaves_the_list_without_a_contradiction(
+    home: Home, hub: HubServer
+) -> None:
+    """Its reason was cut at the edge of the screen; x said that nothing had come and that it would be deleted."""
+    hub.add("org/none", {"README.md": b"# nothing to load", "config.json": b"{}"})
+    async with library(home, size=(80, 24)) as it:
+        await it.service.pull(HubReference("org/none"))
+        await it.until(lambda: state(it) == "failed", "the failure")
+        [notice] = [each for each in it.app._notifications if "org/none" in each.message or "weights" in each.message]
+        assert notice.severity == "error"
+        await it.press("3")
+        await it.until(lambda: {"p Retry", "x Remove"} <= keys(it), "the keys that it has")
+        assert "⏎ Chat" not in keys(it)
+        status = it.service.statuses()[-1]
+        words = f"{status.message} {status.hint}".split()
+        await it.until(lambda: set(words) <= set(it.text().split()), "all of its words")
+        await it.press("x")
+        await it.until(lambda: it.service.statuses() == [], "it to go, unasked: nothing is lost")
+        assert it.question() == ""
+
+
+async def test_what_has_ended_is_cleared_at_once_but_not_what_came_of_a_failure(home: Home, hub: HubServer) -> None:
+    hub.add("org/none", {"README.md": b"# nothing to load", "config.json": b"{}"})
+    async with library(home) as it:
+        await it.service.pull(HubReference("org/model"))
+        await it.until(lambda: state(it) == "done", "one that arrives")
+        await it.service.pull(HubReference("org/none"))
+        await it.until(lambda: state(it) == "failed", "one that fails")
+        await it.press("v")
+        await it.worked("Verifying")
+        await it.press("3", "C")
+        await it.until(lambda: "Nothing is being downloaded." in it.text(), "the list to be empty")
+        assert it.service.jobs.every == [] and "C Clear" not in keys(it)
+
+
+async def test_what_arrived_while_the_app_was_closed_is_told_at_the_next_start(home: Home, hub: HubServer) -> None:
+    """Its row was gone, and nothing said that it had come."""
+    downloads = Downloads(home.data)
+    id = await downloads.add(HubReference("org/model"))
+    await downloads.wait(id)
+    await downloads.close()
+    Job(downloads_dir(home.data) / id).mark_seen(False)  # as if this had not been there to see it
+    words = "org/model arrived while the app was closed. f5 shows it."
+    async with library(home, opened=False) as it:
+        await it.until(lambda: words in it.notices(), "the notice")
+        await it.service.pull(HubReference("org/model"))
+        await it.until(lambda: state(it) == "done", "one that arrives before it closes")
+    async with library(home, opened=False) as it:
+        await it.until(lambda: it.app._library_screen is not None, "the start")
+        assert words not in it.notices(), "it was seen to arrive"

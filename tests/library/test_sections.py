@@ -6,9 +6,9 @@ import pytest
 from rich.cells import cell_len
 
 from engine.checkpoints.hub_queries.messages import HubFile, HubRepository
+from hugchat_tui.common.wrapping import wrapped
 from hugchat_tui.library.hub_sections import repository_sections
 from hugchat_tui.library.sections import facts, fenced, file_lines
-from hugchat_tui.library.wrapping import wrapped
 
 
 @pytest.mark.parametrize("width", [20, 40, 80])

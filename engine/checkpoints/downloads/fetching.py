@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _PLANNING = Patience(give_up_s=5.0)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_MARGIN = 64 << 20  # left free on the disk
+_MARGIN = 64_000_000  # bytes that are left free on the disk
 
 
 def download(job: Job, request: Request, reporter: Reporter, stop: threading.Event) -> Path:
@@ -47,7 +48,7 @@ def download(job: Job, request: Request, reporter: Reporter, stop: threading.Eve
     remote = Remote(request.repo_id, plan.commit)
     on_link = partial(job.note_link, plan.commit)
     transfer = Transfer(remote, request.repository, plan.commit, plan.files, stop=stop, on_link=on_link)
-    check_space(Path(request.cache_dir), transfer.missing)
+    check_room(request.repository, transfer.missing)
     reporter.transfer = transfer
     try:
         transfer.run()
@@ -115,16 +116,33 @@ def _wanted(entry: RepoFile, snapshot: Path) -> WantedFile:
     return WantedFile(entry.path, size, etag, large, here=(snapshot / entry.path).is_file())
 
 
-def check_space(cache: Path, needed: int) -> None:
-    """Raises FetchFailedError when what is to be fetched does not fit on the disk."""
+def check_room(repository: Path, needed: int) -> None:
+    """Raises FetchFailedError when what is to be fetched does not fit on the disk, OSError when nothing may be written.
+
+    needed: bytes.
+    """
+    if not needed:
+        return
+    cache = repository.parent
     cache.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(cache).free
-    if needed and needed + _MARGIN > free:
+    there = next(path for path in (repository / "blobs", repository, cache) if path.is_dir())
+    if not os.access(there, os.W_OK):  # that first: where nothing may be written, room is of no use
+        number = errno.EROFS if os.statvfs(there).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(number, os.strerror(number), str(there))
+    free = shutil.disk_usage(there).free
+    if needed + _MARGIN > free:
         raise FetchFailedError(
-            f"{needed / 1e9:.2f} GB are to be fetched into {cache}, and {free / 1e9:.2f} GB are free.",
-            "Make room there, or move the cache with HF_HOME.",
+            f"{_amount(needed)} are to be fetched into {cache}. {_amount(free)} are free there, of which "
+            f"{_amount(_MARGIN)} are to stay free.",
+            f"Make room for {_amount(needed + _MARGIN - free)} more, or move the cache with HF_HOME.",
             "space",
         )
+
+
+def _amount(size: int) -> str:
+    """Bytes in words, rounded up to the next tenth: who makes as much room as is said has made enough."""
+    unit, name = (10**9, "GB") if size >= 10**9 else (10**6, "MB")
+    return f"{-(-size * 10 // unit) / 10:.1f} {name}"
 
 
 def _let_ref_name(ref: Path, plan: Plan) -> bool:

@@ -4,12 +4,15 @@
     downloads/ID/status.json   a Status, replaced as a whole several times a second by the download's process
     downloads/ID/lock          held by that process as long as it lives
     downloads/ID/log.txt       what the process printed
+    downloads/ID/seen          there, once somebody has been told that it is done
 
 Everything that is known is in these files, so a download does not need the program that began it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -23,7 +26,9 @@ from filelock import FileLock, Timeout
 from engine.checkpoints.downloads.partial import discard
 from engine.checkpoints.downloads.status import Status
 from engine.checkpoints.hub_cache import HubReference, repository_dir
+from engine.checkpoints.hub_errors import FetchFailedError
 from engine.checkpoints.paths import downloads_dir
+from engine.checkpoints.reading import reason
 
 _UNFIT = re.compile(r"[^\w.-]+")
 
@@ -138,8 +143,13 @@ class Job:
 
     def note_link(self, commit: str, path: str) -> None:
         """Remember that this download gives a file its name in the commit's snapshot."""
-        with (self.directory / "links.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{commit}/{path}\n")
+        links = self.directory / "links.txt"
+        try:
+            with links.open("a", encoding="utf-8") as file:
+                file.write(f"{commit}/{path}\n")
+        except OSError as error:
+            error.filename = error.filename or str(links)
+            raise
 
     def links(self, commit: str) -> set[str]:
         """Paths in the commit's snapshot that this download gave their names."""
@@ -164,6 +174,18 @@ class Job:
                 if plan.commit != request.plan.commit:  # unless the Hub has it again
                     _remove_fetched(request, plan, self.links(plan.commit))
             self.save_request(msgspec.structs.replace(request, given_up=()))
+
+    @property
+    def seen(self) -> bool:
+        """Whether somebody was told of its end, so that it need not be listed any more."""
+        return (self.directory / "seen").exists()
+
+    def mark_seen(self, seen: bool) -> None:
+        """Raises OSError."""
+        if seen:
+            (self.directory / "seen").touch()
+        else:
+            (self.directory / "seen").unlink(missing_ok=True)
 
     @property
     def running(self) -> bool:
@@ -218,13 +240,12 @@ def _remove_fetched(request: Request, plan: Plan, links: set[str]) -> None:
     if not blobs.is_dir():
         return  # nothing came, because of a file in the way, perhaps
     locks = repository.parent / ".locks" / repository.name
-    fetched = [wanted for wanted in plan.files if not wanted.here]
     ours = set(files_in(snapshot)) <= {*plan.before, *links}
-    for wanted in fetched:
-        if ours:
+    for wanted in plan.files:
+        if ours and not wanted.here:
             (snapshot / wanted.path).unlink(missing_ok=True)
     used = {link.readlink().name for link in repository.glob("snapshots/**/*") if link.is_symlink()}
-    for wanted in fetched:
+    for wanted in plan.files:
         lock = FileLock(locks / f"{wanted.etag}.lock", thread_local=False)
         try:
             locks.mkdir(parents=True, exist_ok=True)
@@ -233,7 +254,7 @@ def _remove_fetched(request: Request, plan: Plan, links: set[str]) -> None:
             continue  # another program is fetching the same content
         try:
             discard(blobs, wanted.etag)
-            if wanted.etag not in used:
+            if not wanted.here and wanted.etag not in used:
                 (blobs / wanted.etag).unlink(missing_ok=True)
         finally:
             lock.release()
@@ -252,9 +273,27 @@ def files_in(snapshot: Path) -> tuple[str, ...]:
 
 def _replace(path: Path, content: bytes, *, durable: bool = False) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say of itself which it is
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def data_problem(error: OSError, directory: Path) -> FetchFailedError | None:
+    """Why a download's directory cannot be written to; None when that is not what the error says."""
+    if not isinstance(error.filename, str) or not Path(error.filename).is_relative_to(directory):
+        return None
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return FetchFailedError(
+        f"How far a download is cannot be written down in {directory}: {reason(error)}.",
+        f"{'Make room there' if full else 'Put that right'}, or name a folder of your own in HUGCHAT_DATA_DIR.",
+        "data",
+    )

@@ -10,33 +10,33 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from subprocess import Popen
 
 import msgspec
 
 from engine.checkpoints.downloads.choosing import parts_of
-from engine.checkpoints.downloads.job import Job, Request, all_jobs
+from engine.checkpoints.downloads.job import Job, Request, data_problem
 from engine.checkpoints.downloads.processes import begin, close_stdin, say_to, signal_process
 from engine.checkpoints.downloads.status import AT_REST, Status
+from engine.checkpoints.downloads.watched import Watched, existing, forget_plan, read, without_last_word
 from engine.checkpoints.hub_cache import HubReference
 from engine.checkpoints.paths import hub_cache_dir
+from engine.checkpoints.reading import reason
 from engine.errors import EngineError
 
 AT_ONCE = 3
 _LOOK_EVERY_S = 0.2
 _END_WITHIN_S = 10.0
-_INTERRUPTED = "It was interrupted; what came is kept."
 
 OnChange = Callable[[Status], None]
 
 
 class DownloadError(EngineError):
-    """A download failed. reason: gated, not-found, token, network, server, space, cache, offline, checksum, unusable,
-    paused, cancelled or unexpected; or its process could not be ended: elsewhere (on another machine, or nobody knows
-    where) or stuck."""
+    """A download failed. reason: gated, not-found, token, network, server, space, cache, data, offline, checksum,
+    unusable, paused, cancelled or unexpected; or its process could not be ended: elsewhere (on another machine, or
+    nobody knows where) or stuck."""
 
     code = "download"
 
@@ -55,21 +55,33 @@ class Downloads:
         self._data = data
         self._end_within_s = end_within_s
         self._listeners = list(listeners)
-        self._jobs: dict[str, _Watched] = {}
+        self._jobs: dict[str, Watched] = {}
         self._watch: asyncio.Task[None] | None = None
         self.closed = False
+        self.arrived: list[Status] = []  # done when `start` found them, and nobody had seen that
         self._launching = asyncio.Lock()
 
     def listen(self, listener: OnChange) -> None:
         self._listeners.append(listener)
 
     async def start(self) -> None:
-        """Find what there is: running ones are watched, interrupted ones are shown as paused, finished ones go."""
-        for job, status, running in await asyncio.to_thread(_existing, self._data):
+        """Find what there is: running ones are watched, interrupted ones are shown as paused.
+
+        Finished ones go, unless nobody has seen that yet: those are in `arrived`, and listed until they are forgotten.
+        May be called again, when others may have begun, deleted or brought back downloads.
+        """
+        found = await asyncio.to_thread(existing, self._data)
+        there = {job.id for job, _, _ in found}
+        for job, status, running in found:
             if job.id not in self._jobs:
-                watched = self._jobs[job.id] = _Watched(job, status)
+                watched = self._jobs[job.id] = Watched(job, status)
                 watched.foreign = running
+                if status.state == "done":
+                    self.arrived.append(status)
                 self._show(watched, status)
+        for id, watched in list(self._jobs.items()):
+            if id not in there and not watched.running and not watched.wanted:
+                del self._jobs[id]
         self._wake()
 
     def statuses(self) -> list[Status]:
@@ -87,7 +99,8 @@ class Downloads:
     async def add(self, reference: HubReference, *, cache_dir: Path | None = None) -> str:
         """Begin a download, or go on with the one there is of this reference; its id.
 
-        Any part of a split GGUF file stands for the whole, which goes by its first part. Raises OSError.
+        Any part of a split GGUF file stands for the whole, which goes by its first part. Raises DownloadError when it
+        cannot be written down.
         """
         reference = replace(reference, file=parts_of(reference.file)[0])
         cache = cache_dir or hub_cache_dir()
@@ -95,19 +108,25 @@ class Downloads:
         watched = self._jobs.get(job.id)
         if watched is None:
             request = Request(reference.repo_id, reference.revision, reference.file, str(cache))
-            await asyncio.to_thread(job.create, request)
+            with self._writing_down():
+                await asyncio.to_thread(job.create, request)
             status = await asyncio.to_thread(job.status) or job.first_status(request)
-            watched = self._jobs.setdefault(job.id, _Watched(job, status))
+            watched = self._jobs.setdefault(job.id, Watched(job, status))
         async with self._launching:
             again = watched.status.state == "done"
         await self._go_on(watched, again=again)
         return job.id
 
+    def is_foreign(self, id: str) -> bool:
+        """Whether another program began it, or an earlier start of this one, and it runs."""
+        watched = self._jobs.get(id)
+        return watched is not None and watched.foreign
+
     async def resume(self, id: str) -> None:
         """Go on with one that is paused or failed."""
         await self._go_on(self._jobs[id])
 
-    async def _go_on(self, watched: _Watched, *, again: bool = False) -> None:
+    async def _go_on(self, watched: Watched, *, again: bool = False) -> None:
         """Start it, unless it runs. again: it was done, and the revision may name another commit now."""
         if watched.running and watched.status.state in AT_REST:
             await watched.ended.wait()  # its last word was read before its end was seen
@@ -117,8 +136,10 @@ class Downloads:
                 if watched.foreign:
                     watched.ended = asyncio.Event()
                 elif not watched.wanted:
-                    if again:
-                        await asyncio.to_thread(_forget_plan, watched.job)
+                    with self._writing_down():
+                        if again:
+                            await asyncio.to_thread(forget_plan, watched.job)
+                        await asyncio.to_thread(watched.create_again)  # it was deleted with what came of it, perhaps
                     self._queue(watched)
             self._wake()
 
@@ -211,7 +232,7 @@ class Downloads:
 
     # Processes
 
-    def _queue(self, watched: _Watched) -> None:
+    def _queue(self, watched: Watched) -> None:
         watched.wanted = True
         watched.detached = False  # that was said of the process that has ended
         watched.ended = asyncio.Event()
@@ -231,7 +252,7 @@ class Downloads:
                     if watched.wanted and not watched.running and self._running < AT_ONCE and not self.closed:
                         await self._launch(watched)
             running = [watched for watched in self._jobs.values() if watched.running]
-            for watched, status, ended in await asyncio.to_thread(_read, running):
+            for watched, status, ended in await asyncio.to_thread(read, running):
                 await self._take(watched, status, ended)
             await asyncio.sleep(_LOOK_EVERY_S)
 
@@ -239,14 +260,17 @@ class Downloads:
     def _running(self) -> int:
         return sum(watched.running for watched in self._jobs.values())
 
-    async def _launch(self, watched: _Watched) -> None:
+    async def _launch(self, watched: Watched) -> None:
         watched.wanted = False
         try:
+            await asyncio.to_thread(watched.job.mark_seen, False)
             await asyncio.to_thread(watched.job.save_status, watched.status)  # what an earlier run said is over
             watched.process = await asyncio.to_thread(begin, watched.job.directory, watched.job.log_path)
         except OSError as error:
-            message = f"The download could not be started: {error.strerror or error}."
+            message = f"The download could not be started: {reason(error)}."
             hint = "Make room (disk, processes, open files or memory ran out) and try again."
+            if (problem := data_problem(error, self._data)) is not None:
+                message, hint = f"{message} {problem.message}", f"{problem.hint} Then try again."
             failed = msgspec.structs.replace(watched.status, state="failed", message=message, hint=hint)
             watched.ended.set()
             self._show(watched, msgspec.structs.replace(failed, reason="unexpected"))
@@ -254,7 +278,7 @@ class Downloads:
         if watched.detached:
             await self.detach(watched.job.id)
 
-    async def _take(self, watched: _Watched, status: Status | None, ended: bool) -> None:
+    async def _take(self, watched: Watched, status: Status | None, ended: bool) -> None:
         if ended:
             code = None
             if watched.process is not None:
@@ -262,17 +286,31 @@ class Downloads:
                 close_stdin(watched.process)
             watched.process, watched.foreign = None, False
             status = status or watched.status
+            if status.state not in AT_REST and await asyncio.to_thread(lambda: watched.job.running):
+                watched.foreign = True  # another program's process was faster to begin it, and ours left it to that
+                return
             if status.state not in AT_REST:
-                status = await asyncio.to_thread(_without_last_word, watched.job, status, code)
+                status = await asyncio.to_thread(without_last_word, watched.job, status, code)
             watched.ended.set()
         if status is not None and (status != watched.status) and not watched.wanted:
             self._show(watched, status)
 
-    async def _end_or_leave(self, watched: _Watched) -> None:
+    @contextlib.contextmanager
+    def _writing_down(self) -> Iterator[None]:
+        """Raises DownloadError for a data folder that cannot be written to."""
+        try:
+            yield
+        except OSError as error:
+            problem = data_problem(error, self._data)
+            if problem is None:
+                raise
+            raise DownloadError(problem.message, problem.hint, problem.reason) from error
+
+    async def _end_or_leave(self, watched: Watched) -> None:
         with contextlib.suppress(DownloadError):
             await self._end(watched)
 
-    async def _end(self, watched: _Watched) -> None:
+    async def _end(self, watched: Watched) -> None:
         """Ask its process to end, kill it when it does not, and return when it has ended. Raises DownloadError."""
         name, ended = watched.status.reference, watched.ended
         for number, within in ((signal.SIGTERM, self._end_within_s), (signal.SIGKILL, _END_WITHIN_S)):
@@ -298,7 +336,7 @@ class Downloads:
             "stuck",
         )
 
-    def _show(self, watched: _Watched, status: Status) -> None:
+    def _show(self, watched: Watched, status: Status) -> None:
         watched.status = status
         changed, watched.changed = watched.changed, asyncio.Event()
         changed.set()
@@ -306,43 +344,7 @@ class Downloads:
             listener(status)
 
 
-class _Watched:
-    """A download and its process: ours, somebody else's (`foreign`), or none. wanted: to be started."""
-
-    def __init__(self, job: Job, status: Status) -> None:
-        self.job = job
-        self.status = status
-        self.process: Popen[bytes] | None = None
-        self.foreign = False
-        self.wanted = False
-        self.detached = False
-        self.changed = asyncio.Event()
-        self.ended = asyncio.Event()
-
-    @property
-    def running(self) -> bool:
-        return self.process is not None or self.foreign
-
-
-def _existing(data: Path) -> list[tuple[Job, Status, bool]]:
-    found = []
-    for job in all_jobs(data):
-        request, status, running = job.request(), job.status(), job.running
-        if request is None:
-            continue  # being made this moment, or not ours
-        status = status or job.first_status(request)
-        if running:
-            found.append((job, status, True))
-        elif status.state == "done":
-            job.remove()
-        elif status.state in AT_REST:
-            found.append((job, status, False))
-        else:
-            found.append((job, _interrupted(status), False))
-    return found
-
-
-def _signal(watched: _Watched, number: int) -> bool:
+def _signal(watched: Watched, number: int) -> bool:
     """Send its process a signal; False when it is not known yet which that is. Raises DownloadError."""
     if watched.process is not None:
         watched.process.send_signal(number)
@@ -355,41 +357,3 @@ def _signal(watched: _Watched, number: int) -> bool:
             "elsewhere",
         )
     return mark is not None and signal_process(mark, number)
-
-
-def _read(running: Sequence[_Watched]) -> list[tuple[_Watched, Status | None, bool]]:
-    """The status of each, read after it was seen whether it still runs, so that the last word is not missed."""
-    found = []
-    for watched in running:
-        process = watched.process
-        ended = process.poll() is not None if process is not None else not watched.job.running
-        found.append((watched, watched.job.status(), ended))
-    return found
-
-
-def _without_last_word(job: Job, status: Status, code: int | None) -> Status:
-    """The status of a download whose process ended without one: killed, or by a mistake of ours that is in its log.
-
-    code: its exit status, None when it was not our child.
-    """
-    status = _interrupted(status)
-    if code is not None and code > 0:
-        said = job.last_words()
-        message = f"Its process broke down: {said or f'status {code}'}"
-        hint = "Try again; what came is kept."
-        status = msgspec.structs.replace(status, state="failed", message=message, hint=hint, reason="unexpected")
-    with contextlib.suppress(OSError):  # a full disk, or the directory is gone
-        job.save_status(status)
-    return status
-
-
-def _interrupted(status: Status) -> Status:
-    return msgspec.structs.replace(
-        status, state="paused", message=_INTERRUPTED, process=None, detached=False, rate=0.0, left_s=None
-    )
-
-
-def _forget_plan(job: Job) -> None:
-    request = job.request()
-    if request is not None:
-        job.save_request(msgspec.structs.replace(request, plan=None))

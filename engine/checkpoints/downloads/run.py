@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from filelock import Timeout
 
-from engine.checkpoints.downloads.job import Job, Request
+from engine.checkpoints.downloads.job import Job, Request, data_problem
 from engine.checkpoints.downloads.processes import mark_of
 from engine.checkpoints.downloads.status import FileStatus, State, Status
 from engine.checkpoints.hub_errors import FetchFailedError, cache_problem, in_words
@@ -84,7 +84,6 @@ class Reporter:
             return msgspec.structs.replace(self.base, updated=now)
         done, total = transfer.done, transfer.total
         rate = self._rate(done)
-        trouble = transfer.trouble
         files = tuple(FileStatus(file.wanted.path, file.wanted.size, file.done, file.state) for file in transfer.files)
         return msgspec.structs.replace(
             self.base,
@@ -94,7 +93,7 @@ class Reporter:
             rate=rate,
             left_s=(total - done) / rate if rate > 0 else None,
             files=files,
-            message=trouble.words if trouble is not None else transfer.note,
+            message=transfer.words,
             updated=now,
         )
 
@@ -146,20 +145,21 @@ def _end(reporter: Reporter, job: Job, request: Request, stop: threading.Event) 
         reporter.end("failed", message=error.message, hint=error.hint, reason=error.reason)
     except Exception as error:  # noqa: BLE001 - whatever ends this process is told to who asked
         sys.stderr.write(_without_secrets("".join(traceback.format_exception(error))))
-        failure = _failure(error, request)
+        failure = _failure(error, job, request)
         reporter.end("failed", message=_without_secrets(failure.message), hint=failure.hint, reason=failure.reason)
     else:
         reporter.end("done", path=str(path))
 
 
-def _failure(error: Exception, request: Request) -> FetchFailedError:
+def _failure(error: Exception, job: Job, request: Request) -> FetchFailedError:
     from huggingface_hub.errors import HfHubHTTPError
 
     from engine.checkpoints.hub_queries.failures import failure_of
 
     if not isinstance(error, OSError) or isinstance(error, HfHubHTTPError):
         return failure_of(error, request.repo_id)
-    return cache_problem(error, Path(request.cache_dir)) or in_words(error, request.repo_id)
+    problem = data_problem(error, job.directory) or cache_problem(error, Path(request.cache_dir))
+    return problem or in_words(error, request.repo_id)
 
 
 def _without_secrets(text: str) -> str:

@@ -2,27 +2,27 @@
 
 Every file goes the same way: its bytes into a Partial, by up to CONNECTIONS requests at a time; behind them a thread
 computes the checksum of what is there from the start without a gap; when both are through and the checksum is the
-Hub's, the file gets its name, `blobs/ETAG`, and a link in the snapshot.
+Hub's, the file gets its name, `blobs/ETAG`, and a link in the snapshot. What was here before is compared with its
+checksum beside that, and fetched like the rest where it is damaged; until then the damaged file stays where it is.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import os
 import queue
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from engine.checkpoints.downloads.active import ActiveFile, Place, close_all
+from engine.checkpoints.downloads.checking import Checker
+from engine.checkpoints.downloads.files import Progress, has_size, link, new_digest
 from engine.checkpoints.downloads.job import WantedFile
 from engine.checkpoints.downloads.packets import batched
 from engine.checkpoints.downloads.partial import Partial, discard, written_bytes
@@ -31,12 +31,13 @@ from engine.checkpoints.hub_errors import FetchFailedError
 
 CONNECTIONS = 4
 SEGMENT = 32 << 20
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})  # of a file system without links
 _HASH_CHUNK = 1 << 20
 _SYNC_EVERY_S = 5.0
 _TICK_S = 0.1
 _RESTARTS = 3  # of a file whose server knows no ranges
 _STILL_S = 3.0  # without a byte for so long a transfer is called stalled
+_ROUNDS = 3  # over files that vanish from the snapshot while others are fetched
+_COMPARING = "What is here already is compared with its checksums."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +48,6 @@ class Patience:
     first_s: float = 0.5
     longest_s: float = 30.0
     give_up_s: float = 900.0
-
-
-FileState = Literal["queued", "downloading", "checking", "waiting", "done"]
-
-
-@dataclass(slots=True)
-class Progress:
-    """What is known of one file's transfer, for those who show it."""
-
-    wanted: WantedFile
-    state: FileState = "queued"
-    done: int = 0
 
 
 class StoppedError(Exception):
@@ -95,11 +84,18 @@ class Transfer:
         self._ended = threading.Event()  # by a failure or by being through
         self._last_byte = time.monotonic()
         self._failures: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
+        self._unchecked: list[Progress] = []  # here since before the download began
+        self._sound: set[str] = set()  # blobs whose content is known to be right, and those that are damaged
+        self._checker = Checker(self.blobs, self.snapshot)
+        self._rounds = 0
+        self._names_damaged: list[str] = []
         for progress in self.files:
-            if self._is_here(progress.wanted):
-                progress.state, progress.done = "done", progress.wanted.size
-            else:
+            if not self._is_here(progress.wanted):
                 progress.done = written_bytes(self.blobs, progress.wanted.etag, progress.wanted.size)
+            elif progress.wanted.here:
+                self._unchecked.append(progress)
+            else:
+                progress.state, progress.done = "done", progress.wanted.size
 
     @property
     def done(self) -> int:
@@ -111,8 +107,15 @@ class Transfer:
 
     @property
     def missing(self) -> int:
-        """Bytes that still have to be fetched."""
-        return self.total - self.done
+        """Bytes that have to be fetched if what is here is whole; to be asked before the run."""
+        return self.total - self.done - sum(progress.wanted.size for progress in self._unchecked)
+
+    @property
+    def words(self) -> str:
+        """What there is to be said besides the state."""
+        if self.trouble is not None:
+            return self.trouble.words
+        return _COMPARING if self._checker.busy else f"{self._checker.note} {self.note}".strip()
 
     @property
     def state(self) -> Literal["downloading", "checking", "stalled", "retrying", "waiting"]:
@@ -128,16 +131,21 @@ class Transfer:
     def run(self) -> None:
         """Fetch, check and link everything. Raises FetchFailedError or StoppedError."""
         self._last_byte = time.monotonic()
-        waiting = [progress for progress in self.files if progress.state != "done"]
+        unchecked = {progress.wanted.path for progress in self._unchecked}
+        waiting = [each for each in self.files if each.state != "done" and each.wanted.path not in unchecked]
         with ExitStack() as cleanup:
-            active: list[_ActiveFile] = []
-            cleanup.callback(_close, active)
+            active: list[ActiveFile] = []
+            cleanup.callback(close_all, active)
             pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="connection")
             cleanup.callback(pool.shutdown, cancel_futures=True)
             cleanup.callback(self.remote.abort)
+            cleanup.callback(self._checker.close)
             cleanup.callback(self._ended.set)
+            self._checker.start()
+            for progress in self._unchecked:
+                self._checker.add(progress, self.snapshot / progress.wanted.path)
             synced = time.monotonic()
-            while waiting or active:
+            while self._goes_on(waiting, active):
                 while sum(file.unstarted for file in active) < CONNECTIONS and self._activate(waiting, active, pool):
                     pass
                 self._pause()
@@ -146,10 +154,28 @@ class Transfer:
                     if not file.hasher.is_alive():
                         self._conclude(file, pool)
                 active[:] = [file for file in active if not file.closed]
+                waiting += self._checker.results()
                 if time.monotonic() - synced > _SYNC_EVERY_S:
                     synced = time.monotonic()
                     for file in active:
                         file.partial.sync()
+
+    def _goes_on(self, waiting: list[Progress], active: list[ActiveFile]) -> bool:
+        """Whether something is left to do. What somebody deleted from the snapshot meanwhile is done again.
+
+        Raises FetchFailedError when that is so time and again.
+        """
+        if waiting or active or self._checker.busy:
+            return True
+        waiting += [progress for progress in self.files if not self._is_here(progress.wanted)]
+        if not waiting:
+            return False
+        self._rounds += 1
+        if self._rounds == _ROUNDS:
+            raise _vanished(waiting[0].wanted)
+        for progress in waiting:
+            progress.state, progress.done = "queued", 0
+        return True
 
     def _pause(self) -> None:
         """Let the threads work for a moment. Raises what ended one of them, or StoppedError."""
@@ -160,12 +186,13 @@ class Transfer:
         if self._stop.is_set():
             raise StoppedError
 
-    def _activate(self, waiting: list[Progress], active: list[_ActiveFile], pool: ThreadPoolExecutor) -> bool:
+    def _activate(self, waiting: list[Progress], active: list[ActiveFile], pool: ThreadPoolExecutor) -> bool:
         """Begin with the first file that nobody else is fetching; False when there is none."""
         for progress in waiting:
-            if progress.wanted.etag in {file.progress.wanted.etag for file in active}:
+            etag = progress.wanted.etag
+            if self._checker.is_checking(etag) or etag in {file.progress.wanted.etag for file in active}:
                 continue  # the same content under another name comes first, and is linked then
-            lock = FileLock(self.locks / f"{progress.wanted.etag}.lock", mode=0o664, thread_local=False)
+            lock = FileLock(self.locks / f"{etag}.lock", mode=0o664, thread_local=False)
             try:
                 self.locks.mkdir(parents=True, exist_ok=True)
                 lock.acquire(blocking=False)
@@ -173,35 +200,45 @@ class Transfer:
                 progress.state = "waiting"
                 continue
             waiting.remove(progress)
-            blob = self.blobs / progress.wanted.etag
-            if _has_size(blob, progress.wanted.size):  # of another revision, or another program finished it
-                discard(self.blobs, progress.wanted.etag)
-                self._link(progress)
+            blob = self.blobs / etag
+            if etag not in self._checker.damaged and has_size(blob, progress.wanted.size):
+                if etag in self._checker.sound:
+                    discard(self.blobs, etag)
+                    self._link(progress)
+                else:
+                    self._checker.add(progress, blob)  # of another revision, or another program finished it
                 lock.release()
                 return True
-            file = _ActiveFile(progress, Partial(self.blobs, progress.wanted.etag, progress.wanted.size, SEGMENT), lock)
+            if not active:
+                self._last_byte = time.monotonic()  # there was nothing to be fetched for a while, perhaps
+            file = ActiveFile(progress, Partial(self.blobs, etag, progress.wanted.size, SEGMENT), lock)
             active.append(file)
             progress.state = "downloading"
             self._start(file, pool)
             return True
         return False
 
-    def _start(self, file: _ActiveFile, pool: ThreadPoolExecutor) -> None:
+    def _start(self, file: ActiveFile, pool: ThreadPoolExecutor) -> None:
         file.hasher = threading.Thread(target=self._hash, args=(file,), daemon=True)
         file.hasher.start()
-        places = [_Place(index, file.partial.era) for index in file.partial.unfinished]
+        places = [Place(index, file.partial.era) for index in file.partial.unfinished]
         file.work = [pool.submit(self._fetch, file, place) for place in places]
 
-    def _conclude(self, file: _ActiveFile, pool: ThreadPoolExecutor) -> None:
+    def _conclude(self, file: ActiveFile, pool: ThreadPoolExecutor) -> None:
         """The checksum is known: name the file, or fetch it once more. Raises FetchFailedError."""
         wanted = file.progress.wanted
         if not file.digest:
             return  # it failed, and the run is about to be told
         if file.digest == wanted.etag:
-            file.partial.finish(self.blobs / wanted.etag)
-            self._link(file.progress)
-            file.lock.release()
             file.closed = True
+            try:
+                file.partial.finish(self.blobs / wanted.etag)
+                self._checker.is_fetched(wanted.etag)
+                self._link(file.progress)
+            except FileNotFoundError as error:
+                raise _vanished(wanted) from error
+            finally:
+                file.lock.release()
             return
         if file.damaged:
             file.close()
@@ -224,19 +261,19 @@ class Transfer:
 
     def _is_here(self, wanted: WantedFile) -> bool:
         """Whether the snapshot has it whole; one that was cut off is fetched anew."""
-        return _has_size(self.snapshot / wanted.path, wanted.size)
+        return has_size(self.snapshot / wanted.path, wanted.size)
 
     # In threads of their own
 
-    def _hash(self, file: _ActiveFile) -> None:
+    def _hash(self, file: ActiveFile) -> None:
         """The checksum of the file, computed behind its growing start; it begins again when the file does."""
         partial, wanted = file.partial, file.progress.wanted
         try:
-            era, at, digest = -1, 0, _digest(wanted)
+            era, at, digest = -1, 0, new_digest(wanted)
             while at < wanted.size or era != partial.era:
                 with partial.changed:
                     if era != partial.era:
-                        era, at, digest = partial.era, 0, _digest(wanted)
+                        era, at, digest = partial.era, 0, new_digest(wanted)
                     ready = partial.prefix - at
                     if not ready and wanted.size:
                         partial.changed.wait(_TICK_S)
@@ -252,7 +289,7 @@ class Transfer:
         except Exception as error:  # noqa: BLE001 (raised again where the run is watched)
             self._failures.put(error)
 
-    def _fetch(self, file: _ActiveFile, place: _Place) -> None:
+    def _fetch(self, file: ActiveFile, place: Place) -> None:
         """Fill one segment, however often the connection breaks."""
         tries = 0
         try:
@@ -272,7 +309,7 @@ class Transfer:
         except Exception as error:  # noqa: BLE001 (raised again where the run is watched)
             self._failures.put(error)
 
-    def _stream(self, file: _ActiveFile, place: _Place) -> None:
+    def _stream(self, file: ActiveFile, place: Place) -> None:
         partial, wanted = file.partial, file.progress.wanted
         span = partial.lacking(place.index, place.era)
         if span is None:
@@ -296,7 +333,7 @@ class Transfer:
         if start < end:
             raise BadAnswerError(f"{wanted.path} broke off {end - start:,} bytes before its end")
 
-    def _begin_again(self, file: _ActiveFile, place: _Place) -> None:
+    def _begin_again(self, file: ActiveFile, place: Place) -> None:
         """The server knows no ranges: this very answer brings the file from its start, over one connection.
 
         Raises FetchFailedError when it was so often enough, and StoppedError where another connection was first.
@@ -328,72 +365,9 @@ class Transfer:
             raise StoppedError
 
 
-@dataclass(slots=True)
-class _Place:
-    """A segment of a file since it last began."""
-
-    index: int
-    era: int
-
-
-@dataclass(slots=True, eq=False)
-class _ActiveFile:
-    progress: Progress
-    partial: Partial
-    lock: FileLock
-    hasher: threading.Thread = field(default_factory=threading.Thread)
-    work: list[Future[None]] = field(default_factory=list)
-    restarting: threading.Lock = field(default_factory=threading.Lock)
-    restarts: int = 0
-    digest: str = ""
-    damaged: bool = False
-    closed: bool = False
-
-    @property
-    def unstarted(self) -> int:
-        return sum(not (future.running() or future.done()) for future in self.work)
-
-    def close(self) -> None:
-        """Leave what came for another run."""
-        self.hasher.join()
-        self.progress.done = self.partial.written
-        self.partial.close()
-        if not self.progress.done:
-            discard(self.partial.path.parent, self.progress.wanted.etag)
-        self.lock.release()
-        self.closed = True
-
-
-def _close(files: Iterable[_ActiveFile]) -> None:
-    for file in files:
-        if not file.closed:
-            file.close()
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
-
-
-def _digest(wanted: WantedFile) -> hashlib._Hash:
-    if wanted.large:
-        return hashlib.sha256()
-    return hashlib.sha1(b"blob %d\0" % wanted.size, usedforsecurity=False)
-
-
-def link(blob: Path, pointer: Path) -> None:
-    """Let the snapshot's name lead to the blob by a relative link, as the Hub's client does, else be a copy of it."""
-    pointer.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pointer.with_name(f".{pointer.name[:100]}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        temporary.symlink_to(os.path.relpath(blob, pointer.parent))
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        shutil.copyfile(blob, temporary)
-        temporary.replace(pointer)
-    else:
-        temporary.replace(pointer)
+def _vanished(wanted: WantedFile) -> FetchFailedError:
+    return FetchFailedError(
+        f"{wanted.path} was fetched and is gone again: something deletes in the cache while this download runs.",
+        "Wait for its end, then try again.",
+        "cache",
+    )

@@ -22,6 +22,7 @@ from engine.checkpoints.library.notes import Entry, load_entries, said_of
 from engine.checkpoints.library.occupied import Occupied, entry_at, walk
 from engine.checkpoints.library.repository import LOCKS, Part, add_locks, count_own_bytes, place_part, repository_parts
 from engine.checkpoints.library.rows import Inventory, Places, Row, RowKind
+from engine.checkpoints.library.unfinished import all_downloads, joined
 from engine.checkpoints.model import Checkpoint
 from engine.checkpoints.paths import full_path
 from engine.checkpoints.reading import reason
@@ -41,6 +42,7 @@ class Stocktaking:
         self._places = places
         self._known_before = known
         self._entries = load_entries(places.data_dir)
+        self._downloads = all_downloads(places.data_dir)
         self._rows: dict[str, Row] = {}
         self._parts: dict[str, Part] = {}
 
@@ -73,7 +75,7 @@ class Stocktaking:
         yield from self._cache_parts(self._places.cache_dir)
         for folder in self._places.folders:
             for found in folder_places(full_path(folder)):
-                yield from _repositories(found.path) if isinstance(found, OtherCache) else (place_part(found),)
+                yield from self._repositories(found.path) if isinstance(found, OtherCache) else (place_part(found),)
         for place in own_places(self._places.data_dir):
             yield place_part(place)
 
@@ -87,7 +89,7 @@ class Stocktaking:
             problem = f"The Hugging Face cache cannot be read: {reason(error)}."
             yield Part(str(cache), cache.name, "cache", kind="broken", problem=problem)
             return
-        yield from _repositories(cache)
+        yield from self._repositories(cache)
         has_store = entry_at(str(cache / _STORE / _STORE_MARK)) is not None
         for path in (cache / name for name in names):
             if path.name == LOCKS:
@@ -96,6 +98,20 @@ class Stocktaking:
                 yield self._left_of(path, "Files that repositories share, kept here by huggingface_hub.")
             elif not _is_repository(path):
                 yield _with_all_below(Part(str(path), path.name, "cache", problem="No part of a Hugging Face cache."))
+
+    def _repositories(self, cache: Path) -> Iterator[Part]:
+        real = os.path.realpath(cache)
+        try:
+            names = sorted(os.listdir(cache))  # noqa: PTH208 (names alone)
+        except OSError:
+            return  # it went away while we looked
+        for path in (cache / name for name in names):
+            if not _is_repository(path):
+                continue
+            if path.name.startswith(MODELS_PREFIX):
+                yield from joined(path, repository_parts(path, real), self._downloads)
+            else:
+                yield _other_repository(path)
 
     def _left_of(self, folder: Path, words: str) -> Part:
         """What the rows seen so far do not need of a folder that they share."""
@@ -109,7 +125,7 @@ class Stocktaking:
 
     def _row(self, part: Part) -> Row:
         checkpoint = self._describe(part)
-        kind, problem = (part.kind, part.problem) if checkpoint is None else _kind(checkpoint)
+        kind, problem = (part.kind, part.problem) if checkpoint is None or part.problem else _kind(checkpoint)
         entry = self._entry(part, checkpoint)
         return Row(
             key=part.key,
@@ -156,21 +172,6 @@ class Stocktaking:
             if row.kind == "adapter" and row.checkpoint is not None:
                 found = with_base(row.checkpoint, lambda name: by_path.get(name) or by_name.get(name))
                 self._rows[key] = msgspec.structs.replace(row, checkpoint=found, problem=found.problem or "")
-
-
-def _repositories(cache: Path) -> Iterator[Part]:
-    real = os.path.realpath(cache)
-    try:
-        names = sorted(os.listdir(cache))  # noqa: PTH208 (names alone)
-    except OSError:
-        return  # it went away while we looked
-    for path in (cache / name for name in names):
-        if not _is_repository(path):
-            continue
-        if path.name.startswith(MODELS_PREFIX):
-            yield from repository_parts(path, real)
-        else:
-            yield _other_repository(path)
 
 
 def _is_repository(path: Path) -> bool:

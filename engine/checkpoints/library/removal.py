@@ -17,6 +17,7 @@ from engine.checkpoints.library.repository_removal import MustStayError, is_held
 from engine.checkpoints.library.rows import Places, Row
 from engine.checkpoints.library.running import run_is_going
 from engine.checkpoints.library.shared_store import all_content, content_of, freed_with, list_of, lock_of, store_of
+from engine.checkpoints.library.unfinished import all_downloads, going_with
 from engine.checkpoints.paths import full_path, models_dir, runs_dir
 from engine.checkpoints.reading import reason
 
@@ -89,6 +90,7 @@ def plan_removal(rows_to_delete: Sequence[Row], all_rows: Sequence[Row], places:
             refuses.append(Refusal(row, _why(error)))
     keys = {row.key for rows in accepted.values() for row in rows}
     staying = [row for row in all_rows if row.key not in keys]
+    downloads = all_downloads(places.data_dir)
     paths: list[Path] = []
     stays: list[Path] = []
     blobs: set[Path] = set()
@@ -97,7 +99,8 @@ def plan_removal(rows_to_delete: Sequence[Row], all_rows: Sequence[Row], places:
         try:
             if _REPOSITORY.fullmatch(unit.name) and rows[0].source == "cache":
                 going = repository_going(unit, rows, staying)
-                found = going.paths
+                dropped = going_with(unit, [Path(row.key) for row in rows], going.paths, downloads)
+                found = [*going.paths, *dropped]
                 blobs |= going.blobs
                 needed |= going.needed
             else:

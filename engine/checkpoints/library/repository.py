@@ -29,7 +29,10 @@ _BY_COMMIT = ("snapshots", ".no_exist", "trees")
 
 @dataclass(slots=True)
 class Part:
-    """What a row will be made of. place: of a checkpoint, which is described later; else kind and problem say it."""
+    """What a row will be made of. place: of a checkpoint, which is described later; else kind and problem say it.
+
+    own_download: partial files of this program's are among it.
+    """
 
     key: str
     name: str
@@ -41,6 +44,7 @@ class Part:
     refs: tuple[str, ...] = ()
     occupied: Occupied = field(default_factory=Occupied)
     own_bytes: int = 0
+    own_download: bool = False
 
 
 def count_own_bytes(parts: Iterable[Part]) -> None:
@@ -199,23 +203,17 @@ def _say_what_it_is(rest: Part, leftover: Sequence[str], blobs: dict[str, Entry]
     others = [name for name in leftover if name.endswith(PARTIAL) and name not in own]
     whole = [name for name in leftover if not name.endswith((PARTIAL, OWN_MAP))]
     words = []
-    if own:
-        words.append(
-            f"A download of HugChat's that is not finished ({held(own)} are here). Ask for it again and it goes on: "
-            f"hugchat models pull {rest.name}"
-        )
     if others:
         words.append(
             f"{len(others)} partial {'files' if len(others) > 1 else 'file'} of another program's download "
             f"({held(others)}). Unless that is still going on, nothing takes them up again: delete them."
         )
-    if whole and own:
-        words.append(f"{held(whole)} are files that are done.")
-    elif whole:
+    if whole and not own:
         words.append(f"{held(whole)} of files that no revision names, left by one that was deleted or never finished.")
-    if not words and alone:
+    if not words and alone and not own:
         words.append("Nothing of a model is in it: a download that never began, or one that was deleted in part.")
-    elif not words:
+    elif not words and not own:
         words.append("Refs or files that belong to no revision that is here.")
+    rest.own_download = bool(own)  # which unfinished.py tells of
     rest.kind = "unfinished" if own or others or alone else "other"
     rest.problem = " ".join(words)

@@ -51,6 +51,8 @@ def repository_going(repository: Path, rows: Sequence[Row], staying: Iterable[Ro
         raise MustStayError(f"{links[0]} is a link to another place. Delete it there, or take the link away yourself.")
     keys = {Path(row.key) for row in staying if Path(row.key).is_relative_to(repository)}
     asked = {Path(row.key) for row in rows}
+    # Of an unfinished download the repository's own row stands for the revision that it makes, too.
+    asked |= {row.checkpoint.path for row in rows if row.checkpoint is not None and Path(row.key) == repository}
     rest = not keys or repository in asked
     snapshots = _folders(repository / "snapshots")
     doomed = {path for path in snapshots if _goes_whole(path, asked, keys)}

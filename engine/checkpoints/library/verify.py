@@ -1,6 +1,6 @@
 """Compares a checkpoint's files with the checksums that lie beside them; no network is needed.
 
-    python -m engine.checkpoints.library.verify SOURCE KEY
+    python -m engine.checkpoints.library.verify SOURCE KEY NAME
 
 Where checksums come from:
 - the Hugging Face cache names each blob after its content: 64 hex digits are a sha256, 40 are git's, the sha1 of
@@ -28,9 +28,13 @@ from pathlib import Path
 
 from engine.checkpoints.children import ChildFailedError, OnProgress, Report, connect_to_parent, run_module
 from engine.checkpoints.describe import describe
+from engine.checkpoints.downloads.choosing import choose_files
 from engine.checkpoints.gguf_header import read_gguf_header
+from engine.checkpoints.hub_cache import MODELS_PREFIX, repository_id
+from engine.checkpoints.hub_errors import FetchFailedError
 from engine.checkpoints.library.row_files import files_of, hops
 from engine.checkpoints.library.rows import Row
+from engine.checkpoints.paths import hub_cache_dir
 from engine.checkpoints.reading import (
     UnreadableError,
     file_size,
@@ -106,7 +110,7 @@ async def verify(row: Row, on_progress: OnProgress) -> Verification:
             problems.append(message["problem"])
 
     try:
-        await run_module(("engine.checkpoints.library.verify", row.source, row.key), on_line)
+        await run_module(("engine.checkpoints.library.verify", row.source, row.key, row.name), on_line)
     except ChildFailedError as error:
         why = error.tail[-1] if error.tail else f"its process ended with status {error.status}"
         raise VerifyError(f"{row.name} could not be verified: {why}", "Try again.") from error
@@ -124,8 +128,8 @@ class _Checksum:
     git: bool = False
 
 
-def check(source: str, key: Path, report: Report) -> None:
-    """The child's work. Raises nothing for what lies on the disk."""
+def check(source: str, key: Path, report: Report, row_name: str = "") -> None:
+    """The child's work. row_name: to say how to repair it. Raises nothing for what lies on the disk."""
     problems = 0
 
     def problem(words: str) -> None:
@@ -160,7 +164,7 @@ def check(source: str, key: Path, report: Report) -> None:
             if (reals[name], wanted) not in seen:
                 seen[reals[name], wanted] = _compare(path, wanted, progress.add)
             if (wrong := seen[reals[name], wanted]) is not None:
-                problem(f"{name} {wrong}")
+                problem(f"{name} {wrong}{_repair(name, names, key, row_name)}")
             report({"checked": name})
         except OSError as error:
             problem(f"{name} cannot be read: {reason(error)}.")
@@ -169,6 +173,25 @@ def check(source: str, key: Path, report: Report) -> None:
     checkpoint = describe(key)
     if not problems and not is_rest and checkpoint.problem and checkpoint.fault == "incomplete":
         problem(checkpoint.problem)
+
+
+def _repair(file: str, names: set[str], key: Path, name: str) -> str:
+    """What fetches a damaged file of a cached revision again, in words; empty where that is not known.
+
+    names: of all its files. name: the row's, org/name with @revision and /FILE where it has them.
+    """
+    repository = next((path for path in key.parents if path.name.startswith(MODELS_PREFIX)), None)
+    if repository is None or repository.parent != hub_cache_dir():
+        return ""
+    repo_id = repository_id(repository)
+    revision = name.removeprefix(repo_id).removesuffix(f"/{file}")
+    if file.lower().endswith(".gguf"):
+        return f" hugchat models pull {repo_id}/{file}{revision} fetches it again."
+    try:
+        known = file in choose_files(sorted(names), "")
+    except FetchFailedError:
+        return ""
+    return f" hugchat models pull {repo_id}{revision} fetches it again." if known else ""
 
 
 def _listed(source: str, key: Path) -> dict[str, _Checksum]:
@@ -263,8 +286,8 @@ class _Progress:
 def main() -> None:
     report = connect_to_parent()
     lower_priority(_NICENESS)
-    source, key = sys.argv[1:]
-    check(source, Path(key), report)
+    source, key, name = sys.argv[1:]
+    check(source, Path(key), report, name)
 
 
 if __name__ == "__main__":

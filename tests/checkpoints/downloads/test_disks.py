@@ -63,6 +63,29 @@ def refuse(*arguments, **keywords):
     raise OSError(errno.{problem}, os.strerror(errno.{problem}))
 os.symlink = refuse
 """
+_READ_ONLY_AND_FULL = """
+import os, shutil
+shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10, 9, 1)
+os.access = lambda path, mode: False
+os.statvfs = lambda path: os.statvfs_result((0, 0, 0, 0, 0, 0, 0, 0, os.ST_RDONLY, 0))
+"""
+_DATA_FULL_ON_THE_WAY = """
+import errno, os
+def refuse(file):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+os.fsync = refuse
+"""
+_READ_WHEN_TOLD = """
+import time
+from pathlib import Path
+from engine.checkpoints.downloads import checking
+opened = checking.open_regular
+def wait(path):
+    while not Path({go!r}).exists():
+        time.sleep(0.01)
+    return opened(path)
+checking.open_regular = wait
+"""
 _SYNCED_ALL_THE_TIME = """
 from engine.checkpoints.downloads import transfer
 transfer._SYNC_EVERY_S = 0.0
@@ -93,8 +116,50 @@ async def _run_with(disk: str, tmp_path: Path) -> Status:
 async def test_too_little_room_is_told_before_anything_is_fetched(hub: HubServer, tmp_path: Path) -> None:
     status = await _run_with(_FULL_AT_THE_START, tmp_path)
     assert (status.state, status.reason) == ("failed", "space")
-    assert "are free" in status.message and "HF_HOME" in status.hint
+    names = ("config.json", "tokenizer.json", "README.md", "model.safetensors")
+    needed = sum(len(hub.repositories["org/model"].files[name]) for name in names)
+    there = "0.1 MB are free there, of which 64.0 MB are to stay free."
+    assert status.message == f"{_tenths(needed)} MB are to be fetched into {tmp_path / 'cache'}. {there}"
+    assert status.hint == f"Make room for {_tenths(needed + 64_000_000)} MB more, or move the cache with HF_HOME."
     assert not [request for request in hub.requests if "/resolve/" in request.path]
+
+
+def _tenths(size: int) -> str:
+    return f"{-(-size // 100_000) / 10:.1f}"
+
+
+async def test_a_disk_that_is_read_only_is_told_before_that_it_is_full(hub: HubServer, tmp_path: Path) -> None:
+    status = await _run_with(_READ_ONLY_AND_FULL, tmp_path)
+    _assert_tells_of_the_cache(status, tmp_path)
+    assert "Read-only file system" in status.message
+
+
+async def test_a_data_folder_that_fills_up_on_the_way_is_not_called_the_cache(hub: HubServer, tmp_path: Path) -> None:
+    status = await _run_with(_DATA_FULL_ON_THE_WAY, tmp_path)
+    assert (status.state, status.reason) == ("failed", "data")
+    assert f"{tmp_path / 'data'}" in status.message and "No space left on device" in status.message
+    assert "HUGCHAT_DATA_DIR" in status.hint
+
+
+async def test_what_is_here_is_read_as_a_stage_of_its_own(hub: HubServer, tmp_path: Path) -> None:
+    assert (await _run_with("", tmp_path)).state == "done"
+    Job.of(tmp_path / "data", MODEL, tmp_path / "cache").remove()
+    begun = threading.Event()
+    hub.before_chunk = lambda request: begun.set()
+    watcher = Watcher()
+    downloads = Downloads(tmp_path / "data", watcher)
+    job, process = await _begin_on(_READ_WHEN_TOLD.format(go=str(tmp_path / "go")), tmp_path)
+    try:
+        assert await asyncio.to_thread(begun.wait, 60)
+        await downloads.start()
+        reading = await watcher.until(lambda status: status.state == "checking")
+    finally:
+        (tmp_path / "go").touch()
+    assert reading.message == "What is here already is compared with its checksums."
+    assert reading.total > 0 == reading.done
+    await downloads.wait(job.id)
+    await downloads.close()
+    await process.communicate()
 
 
 async def test_a_disk_that_fills_up_on_the_way_is_told_and_what_came_is_kept(hub: HubServer, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -22,6 +23,7 @@ from tests.hub_server import HubServer, Request
 MODEL = HubReference("org/model")
 WEIGHTS = 20_000_000  # in 16 bits: 40 MB
 HALF = 20_000_000
+MIB = 1 << 20
 
 
 @pytest.fixture
@@ -210,6 +212,60 @@ async def test_a_detached_download_goes_on_and_the_next_start_picks_it_up(
     await downloads.close()
     assert (path / "config.json").is_file()
     assert "paused" not in watcher.states
+
+
+async def test_what_was_done_while_nobody_looked_is_listed_until_it_was_seen(
+    hub: HubServer, tmp_path: Path, gate: threading.Event
+) -> None:
+    """It went on after its program had ended, and the next start knew nothing of it."""
+    program, pid = await _another_program(tmp_path, "detach")
+    assert await program.wait() == 0
+    gate.set()
+    await asyncio.to_thread(psutil.wait_procs, [psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=60)
+    for _ in range(2):  # the first program that finds it may be killed before it said anything
+        downloads, _ = _manager(tmp_path)
+        await downloads.start()
+        [found] = downloads.statuses()
+        assert (found.state, downloads.arrived) == ("done", [found])
+        await downloads.close()
+    await downloads.forget(found.id)
+    after, _ = _manager(tmp_path)
+    await after.start()
+    assert (after.statuses(), after.arrived) == ([], [])
+    assert found.path and list((tmp_path / "cache").rglob("model.safetensors"))
+    await after.close()
+
+
+async def test_what_was_seen_to_be_done_or_was_deleted_since_is_not_told_again(hub: HubServer, tmp_path: Path) -> None:
+    for deleted in (False, True):
+        downloads, _ = _manager(tmp_path)
+        path = await downloads.wait(await downloads.add(MODEL, cache_dir=tmp_path / "cache"))
+        await downloads.close()
+        if deleted:
+            [job] = all_jobs(tmp_path / "data")
+            job.mark_seen(False)
+            shutil.rmtree(path)
+        again, _ = _manager(tmp_path)
+        await again.start()
+        assert (again.statuses(), again.arrived) == ([], [])
+        await again.close()
+
+
+async def test_what_others_began_or_deleted_is_known_after_another_look(
+    hub: HubServer, tmp_path: Path, gate: threading.Event
+) -> None:
+    downloads, watcher = _manager(tmp_path)
+    job = await downloads.add(MODEL, cache_dir=tmp_path / "cache")
+    await watcher.until(lambda status: status.done > MIB)
+    await downloads.pause(job)
+    other, _ = _manager(tmp_path)
+    await other.start()
+    assert [status.id for status in other.statuses()] == [job]
+    await other.cancel(job)
+    await downloads.start()
+    assert downloads.statuses() == []
+    await downloads.close()
+    await other.close()
 
 
 async def test_a_picked_up_download_can_be_paused(hub: HubServer, tmp_path: Path, gate: threading.Event) -> None:

@@ -133,7 +133,6 @@ def test_everything_in_a_cache_is_called_what_it_is(places: Places) -> None:
         "models--org--blobs-only": "unfinished",
         "models--org--empty": "unfinished",
         "models--org--going": "unfinished",
-        f"models--org--going/snapshots/{commit_of('org/going new')}": "unfinished",
         f"models--org--loops/snapshots/{commit_of('org/loops new')}": "model",
         f"{quants}/a-Q4_1.gguf": "gguf",
         f"{quants}/b-Q4_1.gguf": "gguf",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from engine.checkpoints.library.removal import plan_removal
 from engine.checkpoints.library.rows import Places
 from engine.checkpoints.library.trash import Trash
+from tests.checkpoints.builders import safetensors_bytes
 from tests.checkpoints.library.repositories import (
     CONFIG,
     add_revision,
@@ -176,7 +177,8 @@ def test_the_hub_client_agrees_on_what_is_left(places: Places) -> None:
 def test_a_repository_whose_last_revision_goes_goes_with_its_locks_unless_a_partial_download_is_left(
     places: Places,
 ) -> None:
-    one = add_revision(places.cache_dir, "org/m", "1", {"config.json": CONFIG}, ref="main")
+    files = {"config.json": CONFIG, "tokenizer.json": b"{}", "model.safetensors": safetensors_bytes()}
+    one = add_revision(places.cache_dir, "org/m", "1", files, ref="main")
     repository = one.parent.parent
     partial = repository / "blobs" / "abc.hugchat.incomplete"
     partial.write_bytes(b"half")

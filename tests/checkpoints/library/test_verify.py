@@ -33,7 +33,7 @@ def outcome(row: Row) -> Verification:
     from engine.checkpoints.library import verify as module
 
     said: list[dict[str, str | int]] = []
-    check(row.source, Path(row.key), lambda message: said.append(dict(message)))
+    check(row.source, Path(row.key), lambda message: said.append(dict(message)), row.name)
     return Verification(
         sum("checked" in message for message in said),
         tuple(module.Unchecked(str(each["unchecked"]), str(each["why"])) for each in said if "unchecked" in each),
@@ -85,6 +85,31 @@ def test_one_flipped_bit_is_found(places: Places, name: str) -> None:
     overwrite(blob, len(FILES[name]) - 1, bytes([FILES[name][-1] ^ 1]))
     result = outcome(row_at(places, snapshot))
     assert result.problems == (f"{name} is damaged: its content does not have the checksum it was given.",)
+
+
+def test_what_fetches_a_damaged_file_again_is_told(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is so: not of a file that a pull does not choose, nor in a folder of the person's."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(places.cache_dir))
+    files = FILES | {"pytorch_model.bin": b"not needed"}
+    newest = add_revision(places.cache_dir, "org/m", "2", files, ref="main")
+    pull_request = add_revision(places.cache_dir, "org/m", "1", {"config.json": b"{} "} | files, ref="refs/pr/1")
+    quant = add_revision(places.cache_dir, "org/q", "1", {"a.gguf": b"four"}, ref="main")
+    quants = add_revision(places.cache_dir, "org/qs", "1", {"a.gguf": b"four", "b.gguf": b"eight"}, ref="v1")
+    for snapshot in (newest, quant, quants):
+        for path in snapshot.iterdir():
+            overwrite(path.resolve(), 1, b"#")
+
+    def told(path: Path) -> dict[str, str]:
+        problems = [problem for problem in outcome(row_at(places, path)).problems if "damaged" in problem]
+        return {problem.split()[0]: problem.partition(" given.")[2].strip() for problem in problems}
+
+    again = "hugchat models pull org/m fetches it again."
+    assert told(newest) == {**dict.fromkeys(FILES, again), "pytorch_model.bin": ""}
+    assert set(told(pull_request).values()) == {"hugchat models pull org/m@refs/pr/1 fetches it again.", ""}
+    assert told(quant) == {"a.gguf": "hugchat models pull org/q/a.gguf fetches it again."}
+    assert told(quants / "b.gguf") == {"b.gguf": "hugchat models pull org/qs/b.gguf@v1 fetches it again."}
+    monkeypatch.setenv("HF_HUB_CACHE", "/elsewhere")
+    assert set(told(newest).values()) == {""}
 
 
 def test_a_blob_that_is_gone_is_a_problem(places: Places) -> None:

@@ -60,7 +60,7 @@ def recipe(rows: Path, steps: int) -> Recipe:
         data=Data(sources=(Source(path=str(rows)),), max_length=256, held_out=0.05),
         method=Method(kind="lora", rank=8, alpha=16),
         training=Training(max_steps=steps, accumulation=1, learning_rate=1e-3, warmup_ratio=0.05),
-        evaluation=Evaluation(every=0, prompts=(HELD_OUT_PHRASING,), max_new_tokens=24),
+        evaluation=Evaluation(every=steps, prompts=(HELD_OUT_PHRASING,), max_new_tokens=24),
         checkpoints=Checkpoints(every=0),
         launch=Launch(device="cpu"),
     )
