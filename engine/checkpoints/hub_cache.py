@@ -35,6 +35,12 @@ class HubReference:
     revision: str = MAIN
     file: str = ""
 
+    @property
+    def name(self) -> str:
+        """How it is written, whatever was typed: an address of its page has a name too."""
+        name = f"{self.repo_id}/{self.file}" if self.file else self.repo_id
+        return name if self.revision == MAIN else f"{name}@{self.revision}"
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

@@ -85,7 +85,7 @@ def _locate(reference: str, data_dir: Path, cache: Path) -> Checkpoint | None:
     if hub is None or snapshot is None:
         return None
     path = snapshot.path / hub.file if hub.file else snapshot.path
-    checkpoint = replace(describe(path, reference, "cache"), revision=snapshot.commit)
+    checkpoint = replace(describe(path, hub.name, "cache"), revision=snapshot.commit)
     return checkpoint if checkpoint.size_bytes else None
 
 

@@ -66,14 +66,16 @@ class MachineActions(ListView):
             await self.app.load_into_chat(reference_of(usable))
 
     async def _fetch_rest(self, row: Row) -> None:
-        from engine.checkpoints.hub_cache import HubReference
+        from engine.checkpoints.hub_cache import HubReference, parse_hub_reference
         from hugchat_tui.common.dialogs import ConfirmDialog
 
+        # The name of an unfinished download says which revision or file it was of.
         repo_id = row.repository.removeprefix("models--").replace("--", "/")
-        body = Content(f"{clean(row.problem)}\n\nFetch what is missing of {clean_line(repo_id)}?")
+        reference = parse_hub_reference(row.name) or HubReference(repo_id)
+        body = Content(f"{clean(row.problem)}\n\nFetch what is missing of {clean_line(row.name)}?")
         if await self.app.push_screen_wait(ConfirmDialog("Unfinished download", body, confirm="Fetch", cancel="Leave")):
             with telling(self):
-                await self.service.pull(HubReference(repo_id))
+                await self.service.pull(reference)
                 await self.screen.action_show_view("downloads")
 
     @background("dialog", exclusive=True, opens_dialog=True)

@@ -256,17 +256,23 @@ class LibraryService:
         Raises NoTrashError where only `delete_for_good` will do, RemovalError or OSError.
         """
         self._discarded.append(await asyncio.to_thread(self.trash.discard, removal))
-        self._forget(removal.rows)
+        await self._forget(removal.rows)
 
     async def delete_for_good(self, removal: Removal) -> None:
         """Delete it without a way back. Raises RemovalError or OSError."""
         await asyncio.to_thread(self.trash.delete_for_good, removal)
-        self._forget(removal.rows)
+        await self._forget(removal.rows)
 
-    def _forget(self, rows: Sequence[Row]) -> None:
+    async def _forget(self, rows: Sequence[Row]) -> None:
         gone = {row.key for row in rows}
         self.rows = [row for row in self.rows if row.key not in gone]
         self.rescan()
+        await self._look_at_downloads()
+
+    async def _look_at_downloads(self) -> None:
+        """A download that is not finished is deleted and brought back with what came of it."""
+        await (await self._manager()).start()
+        self._tell("downloads")
 
     async def undo(self) -> tuple[Row, ...]:
         """Bring back what was deleted last; () when nothing was. Raises RemovalError or OSError."""
@@ -276,6 +282,7 @@ class LibraryService:
         await asyncio.to_thread(self.trash.restore, last)
         self._discarded.remove(last)
         self.rescan()
+        await self._look_at_downloads()
         return last.rows
 
     async def empty_trash(self) -> int:
@@ -320,7 +327,7 @@ class LibraryService:
     # Downloads
 
     async def _manager(self) -> Downloads:
-        """The downloads of this machine, watched from now on. Raises OSError."""
+        """Those of this machine, watched from now on. Raises OSError."""
         downloads = await self._services.downloads()
         if self._downloads is None:
             self._downloads = downloads

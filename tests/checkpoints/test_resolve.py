@@ -62,6 +62,11 @@ def test_an_adapter_comes_with_its_base(machine: Path) -> None:
     assert (found.base, found.problem) == (machine / "mine/publisher/named", None)
 
 
+def test_the_address_of_a_page_means_the_repository_and_takes_its_name(machine: Path) -> None:
+    found = _resolve(machine, "https://huggingface.co/org/model")
+    assert (found.name, found.source) == ("org/model", "cache")
+
+
 def test_a_folder_wins_over_a_hub_id_of_the_same_spelling(machine: Path) -> None:
     make_model(machine / "here" / "org" / "model")
     assert _resolve(machine, "org/model").path == machine / "here/org/model"

@@ -122,6 +122,25 @@ async def test_cancelling_asks_and_deletes_what_came(home: Home, hub: HubServer,
         assert list(cache_of(home).rglob("*.incomplete")) == []
 
 
+async def test_deleting_an_unfinished_download_takes_it_from_the_list_and_undo_brings_it_back(
+    home: Home, hub: HubServer, gate: threading.Event
+) -> None:
+    async with library(home) as it:
+        await begin(it)
+        await it.press("3", "p")
+        await it.until(lambda: state(it) == "paused", "the pause")
+        gate.set()
+        await it.press("1", "R")
+        await it.until(lambda: "org/tiny-chat" in it.names(), "its row")
+        await it.to("org/tiny-chat")
+        await it.press("d")
+        await it.until(it.question, "the question")
+        await it.press("d")
+        await it.until(lambda: it.service.statuses() == [], "it to be gone")
+        await it.press("u")
+        await it.until(lambda: bool(it.service.statuses()) and state(it) == "paused", "it to be back")
+
+
 @pytest.mark.parametrize(("answer", "later"), [("s", "paused"), ("g", "done")])
 async def test_leaving_asks_whether_downloads_stop_or_go_on(
     home: Home, hub: HubServer, gate: threading.Event, answer: str, later: str
