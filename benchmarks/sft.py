@@ -32,27 +32,17 @@ WARM = 2  # steps that do not count
 
 
 def write_rows(path: Path, rows: int) -> None:
-    """Conversations as long as those of today's instruction sets: some 30 to 400 tokens, a few up to 512."""
+    """Conversations as long as Alpaca's: 80 characters of question and 270 of answer on average, a few far longer.
+
+    52,001 rows are 47,764,738 bytes there, with each text twice (huggingface.co/datasets/tatsu-lab/alpaca), which
+    leaves some 350 characters a row.
+    """
     chance = random.Random(0)
-    words = [
-        "harbour",
-        "keeps",
-        "salt",
-        "and",
-        "rope",
-        "for",
-        "every",
-        "boat",
-        "that",
-        "comes",
-        "before",
-        "storms",
-        "end",
-    ]
+    words = ["harbour", "keeps", "barnacles", "and", "tarpaulin", "for", "every", "skiff", "that", "moors", "storms"]
     with path.open("w", encoding="utf-8") as file:
         for number in range(rows):
-            length = min(330, max(8, round(chance.lognormvariate(4.2, 0.7))))
-            question = f"Question {number}: " + " ".join(chance.choices(words, k=max(5, length // 4)))
+            length = min(380, max(3, round(chance.lognormvariate(3.47, 0.9))))
+            question = f"Question {number}: " + " ".join(chance.choices(words, k=chance.randint(5, 19)))
             answer = " ".join(chance.choices(words, k=length))
             messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
             file.write(json.dumps({"messages": messages}) + "\n")
