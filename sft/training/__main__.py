@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from sft.training.train import train
 from sft.training.world import part
 
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+_LOOKS, _LOOK_S = 20, 0.25  # for the word of a rank that is gone
 _LOST_WORDS = (
     "connection closed by peer",
     "connection reset",
@@ -32,7 +34,7 @@ _LOST_WORDS = (
 
 
 def main() -> int:
-    run = Path(sys.argv[1])
+    run, begun = Path(sys.argv[1]), time.time()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         ended = train(run)
@@ -41,7 +43,7 @@ def main() -> int:
     except BaseException as error:  # noqa: BLE001 - whatever ends a run is told in it
         traceback.print_exc()
         words, hint = explained(error)
-        if _tells(error):
+        if "is gone" not in words or not _told_meanwhile(run, begun):
             _end(run, "failed", words, hint)
         _leave_now()
     if _rank() == 0:
@@ -73,9 +75,14 @@ def explained(error: BaseException) -> tuple[str, str]:
     return f"{type(error).__name__}: {text[:500]}", "train.log has the whole error."
 
 
-def _tells(error: BaseException) -> bool:
-    """Rank 0 tells why a run ended; a rank whose neighbours are gone tells too, as rank 0 may be among those."""
-    return _rank() == 0 or "is gone" in explained(error)[0]
+def _told_meanwhile(run: Path, begun: float) -> bool:
+    """Whether the rank that is gone has said why, within a few seconds; what others saw of it says less."""
+    for _ in range(_LOOKS):
+        records = events.last_records(run / events.EVENTS)
+        if any(record["type"] == "end" and record["time"] >= begun for record in records):
+            return True
+        time.sleep(_LOOK_S)
+    return False
 
 
 def _rank() -> int:

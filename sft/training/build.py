@@ -70,9 +70,7 @@ def dtype_of(recipe: Recipe, device: torch.device) -> torch.dtype:
 
 
 def engine_of(recipe: Recipe, world_size: int) -> str:
-    """plain, ddp or deepspeed: as asked, else by stage and number of ranks."""
-    if recipe.launch.engine != "auto":
-        return recipe.launch.engine
+    """plain, ddp or deepspeed. Stage 0 splits nothing, which is what DDP does; DeepSpeed adds nothing to it."""
     if recipe.launch.zero:
         return "deepspeed"
     return "ddp" if world_size > 1 else "plain"
@@ -98,6 +96,8 @@ def build(recipe: Recipe, base: Checkpoint, resume_from: Path | None, world: Wor
     stored = torch.float32 if full and deepspeed is None else dtype
     # The weights of a fully trained model are whole in its checkpoint; an adapter is laid over its base again.
     source = resume_from if full and deepspeed is None and resume_from is not None else base.path
+    if partitioned and recipe.method.base_bits == 4:
+        raise SftError("A base in 4 bits cannot be split by ZeRO-3.", "Set launch.zero = 2, or method.base_bits = 16.")
     with _loading_in_parts(deepspeed, partitioned):
         loaded = _load(source, torch.device("cpu") if partitioned else world.device, stored, recipe, say)
     model = loaded.model
@@ -193,7 +193,8 @@ def _strategy(
             eps=chosen.epsilon,
         )
     if deepspeed is not None:
-        return DeepSpeedStrategy(model, optimizer, deepspeed, adapter=recipe.method.kind == "lora")
+        adapter = recipe.method.kind == "lora"
+        return DeepSpeedStrategy(model, optimizer, deepspeed, adapter=adapter, weight_decay=chosen.weight_decay)
     assert optimizer is not None
     return TorchStrategy(model, optimizer, world, clip_norm=chosen.clip_norm, dtype=dtype)
 

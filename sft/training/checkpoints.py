@@ -43,8 +43,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Where a run is. step: optimizer steps done. tokens and trained_tokens: read so far, by all ranks.
 
     best_loss and best_step: of the evaluations so far; waited: evaluations since then. engine, zero, world_size,
-    packs_per_step: what the state was written by, and what it can be taken up by. learning_rate: set by the person, in
-    place of the recipe's; None: none was.
+    packs_per_step: what the state was written by, and what it can be taken up by. learning_rate, eval_every,
+    checkpoint_every: set by the person, in place of the recipe's; None: none was.
     """
 
     step: int
@@ -58,6 +58,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     world_size: int = 1
     packs_per_step: int = 1
     learning_rate: float | None = None
+    eval_every: int | None = None
+    checkpoint_every: int | None = None
     data: str = ""
 
 
@@ -107,8 +109,8 @@ def save(
     _together(world, lambda: _begin(run, partial))
     try:
         random_state = partial / STATE / f"random-{world.rank}.pt"
-        save_weights(partial)
-        save_state(partial / STATE)
+        _together(world, lambda: save_weights(partial), everywhere=True)
+        _together(world, lambda: save_state(partial / STATE), everywhere=True)
         _together(world, lambda: torch.save(_random_state(), random_state), everywhere=True)
         _together(world, lambda: _finish(partial, target, progress))
     except BaseException:
@@ -176,6 +178,15 @@ def check_room(folder: Path, needed: int) -> None:
 
 def directory_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def set_aside(run: Path, step: int) -> None:
+    """Take the names from checkpoints behind a step: torn ones, and those of a run that began further back again."""
+    for number, path in step_directories(run):
+        if number > step:
+            aside = path.with_name(f"earlier-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
 
 
 def prune(run: Path, keep: int, best_step: int) -> list[Path]:

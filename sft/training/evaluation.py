@@ -59,8 +59,11 @@ def measure(strategy: Strategy, model: PreTrainedModel, order: DataOrder, rows: 
 class Sampler:
     """Answers questions as the chat would: the same template, greedily, ended by the same tokens and strings."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: ChatTokenizer) -> None:
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: ChatTokenizer, world: World
+    ) -> None:
         """chat: names the template that is trained with. Starts a process that renders; close it."""
+        self._world = world
         self._model = model
         self._tokenizer = tokenizer
         stops = HUGCHAT_STOPS if chat.template_kind == "hugchat" else ()
@@ -74,7 +77,10 @@ class Sampler:
         self._renderer.close()
 
     def answers(self, questions: Sequence[str], max_new_tokens: int) -> list[str]:
-        """An answer to each; where a question cannot be asked, why, in angle brackets."""
+        """An answer to each; where a question cannot be asked, why, in angle brackets. All ranks together.
+
+        Rank 0 renders and chooses: with ZeRO-3 the ranks must call the model equally often, whatever each would choose.
+        """
         self._model.eval()
         try:
             return [self._answer(question, max_new_tokens) for question in questions]
@@ -83,25 +89,30 @@ class Sampler:
 
     @torch.no_grad()
     def _answer(self, question: str, max_new_tokens: int) -> str:
-        try:
-            prompt = self._builder.build([ChatMessage("user", question)], max_new_tokens)
-        except EngineError as error:
-            return f"<{error.message}>"
-        device = next(self._model.parameters()).device
-        read = torch.tensor([prompt.token_ids], device=device)
+        asked = self._world.told(self._asked(question, max_new_tokens) if self._world.leads else [])
+        if isinstance(asked, str):
+            return f"<{asked}>"
+        read = torch.tensor([asked], device=self._world.device)
         cache = None
         written: list[int] = []
-        while len(written) < max_new_tokens and len(prompt.token_ids) + len(written) < self._context:
+        while len(written) < max_new_tokens and len(asked) + len(written) < self._context:
             output = self._model(input_ids=read, past_key_values=cache, use_cache=True)
             cache = output.past_key_values
-            token = int(output.logits[0, -1].argmax())
+            token = self._world.told(int(output.logits[0, -1].argmax()))
             if token in self._end_ids:
                 break
             written.append(token)
             if self._stopped(written):
                 break
-            read = torch.tensor([[token]], device=device)
+            read = torch.tensor([[token]], device=self._world.device)
         return self._text(written)
+
+    def _asked(self, question: str, max_new_tokens: int) -> list[int] | str:
+        """The prompt's tokens, or why there is none."""
+        try:
+            return self._builder.build([ChatMessage("user", question)], max_new_tokens).token_ids
+        except EngineError as error:
+            return error.message
 
     def _stopped(self, written: list[int]) -> bool:
         stops = self._format.stops

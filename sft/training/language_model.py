@@ -10,11 +10,11 @@ from transformers import PreTrainedModel
 
 from sft.training.batches import Batch
 from sft.training.isolation import Isolation, model_inputs
-from sft.training.loss import IGNORED, LogitRule, fused_loss, layered_loss, logit_rule
+from sft.training.loss import IGNORED, LogitRule, fused_loss_of, layered_loss, logit_rule
 
 Head = Literal["fused", "layered", "whole"]
-"""How the loss is computed: with the output layer's weight, by calling the layer part by part, or by the model itself,
-which makes the logits of every position (for a model whose output is more than its layer)."""
+"""How the loss is computed: with the output layer's weight, by calling an adapted layer part by part, or by the model
+itself, which makes the logits of every position (for a model whose output is more than its layer)."""
 
 
 class LanguageModel(nn.Module):
@@ -42,13 +42,9 @@ class LanguageModel(nn.Module):
             return whole
         hidden = decoder_of(self.model)(**inputs, use_cache=False).last_hidden_state
         states = hidden[labelled]
-        if not len(states):
-            nothing: Tensor = hidden.sum().float() * 0  # every rank takes part in the backward pass
-            return nothing
         layer = self.model.get_output_embeddings()
         if self.head == "fused":
-            bias = getattr(layer, "bias", None)
-            return fused_loss(states, wanted, layer.weight, bias, self._rule)
+            return fused_loss_of(layer, states, wanted, self._rule)
         return layered_loss(states, wanted, layer, self.model.config.get_text_config().vocab_size, self._rule)
 
 
@@ -67,7 +63,8 @@ def choose_head(model: PreTrainedModel, *, partitioned: bool) -> Head:
     """
     layer = model.get_output_embeddings()
     plain = type(layer) is nn.Linear
-    heads: tuple[Head, ...] = ("fused", "layered") if plain and not partitioned else ("layered",)
+    # Part by part, ranks would gather the layer's weights a different number of times.
+    heads: tuple[Head, ...] = ("fused",) if plain else () if partitioned else ("layered",)
     vocabulary = model.config.get_text_config().vocab_size
     device = next(model.parameters()).device
     tokens = torch.arange(1, 17, device=device)[None] % vocabulary
@@ -80,11 +77,13 @@ def choose_head(model: PreTrainedModel, *, partitioned: bool) -> Head:
         states = decoder_of(model)(input_ids=tokens, use_cache=False).last_hidden_state[0, :-1]
         for head in heads:
             if head == "fused":
-                found = fused_loss(states, tokens[0, 1:], layer.weight, layer.bias, rule)
+                found = fused_loss_of(layer, states, tokens[0, 1:], rule)
             else:
                 found = layered_loss(states, tokens[0, 1:], layer, vocabulary, rule)
             if torch.isclose(found, truth, rtol=1e-3):
                 return head
+    except (AttributeError, TypeError):
+        return "whole"  # a model that is not made of a decoder and an output layer
     finally:
         model.train(hint)
     return "whole"

@@ -49,6 +49,8 @@ def fused_loss(hidden: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | No
     hidden: [positions, width], of labelled positions alone. labels: [positions], the token that follows each.
     weight: [vocabulary, width] and bias: [vocabulary] of the output layer.
     """
+    if not torch.is_grad_enabled():
+        hidden, weight, bias = hidden.detach(), weight.detach(), bias.detach() if bias is not None else None
     loss: Tensor = _FusedLoss.apply(hidden, labels, weight, bias, rule)  # type: ignore[no-untyped-call]
     return loss
 
@@ -106,8 +108,25 @@ class _FusedLoss(torch.autograd.Function):
         )
 
 
+def fused_loss_of(layer: nn.Linear, hidden: Tensor, labels: Tensor, rule: LogitRule) -> Tensor:
+    """The same inside a call of the output layer, where ZeRO-3 has its weight gathered.
+
+    It is called exactly once, also without a label: every rank has to gather the same weights in the same order.
+    """
+
+    def forward(states: Tensor) -> Tensor:
+        return fused_loss(states, labels, layer.weight, layer.bias, rule)
+
+    layer.forward = forward  # type: ignore[method-assign,assignment]
+    try:
+        loss: Tensor = layer(hidden)
+    finally:
+        del layer.forward
+    return loss
+
+
 def layered_loss(hidden: Tensor, labels: Tensor, layer: nn.Module, vocabulary: int, rule: LogitRule) -> Tensor:
-    """The same by calling the output layer, for one whose weight is not at hand (ZeRO-3) or that is adapted.
+    """The same by calling the output layer part by part, for one that an adapter's layers are in.
 
     Its logits are computed a second time in the backward pass instead of being kept.
     """
@@ -115,7 +134,7 @@ def layered_loss(hidden: Tensor, labels: Tensor, layer: nn.Module, vocabulary: i
     def part_loss(states: Tensor, wanted: Tensor) -> Tensor:
         return functional.cross_entropy(rule(layer(states).float()), wanted, reduction="sum")
 
-    loss = hidden.new_zeros((), dtype=torch.float32)
+    loss = hidden.sum().float() * 0  # without a label, a rank takes part in the backward pass all the same
     for part in _parts(len(hidden), vocabulary):
         if torch.is_grad_enabled():
             loss = loss + checkpoint(part_loss, hidden[part], labels[part], use_reentrant=False)

@@ -11,7 +11,7 @@ from engine.checkpoints.model import Checkpoint
 from sft.config import Recipe
 from sft.data.shards import Prepared
 from sft.manifest import MANIFEST, write_manifest
-from sft.training.checkpoints import Progress, check_room
+from sft.training.checkpoints import NoRoomError, Progress, newest_whole
 from sft.training.export import card
 
 FINAL = "final"
@@ -26,11 +26,15 @@ def write_final(run: Path, recipe: Recipe, base: Checkpoint, progress: Progress,
     if recipe.evaluation.patience and progress.waited >= recipe.evaluation.patience:
         step = progress.best_step
     source = run / "checkpoints" / f"step-{step}"
+    if not source.is_dir():  # there was no room for it
+        newest = newest_whole(run, lambda words: None)
+        if newest is None:
+            raise NoRoomError("The run has no whole checkpoint to make its result of.", "Free some space, then resume.")
+        source = newest
     partial, target = run / f"tmp-{FINAL}", run / FINAL
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     files = [path for path in source.iterdir() if path.is_file() and path.name != MANIFEST]
-    check_room(run, sum(path.stat().st_size for path in files))
     for path in files:
         _link_or_copy(path, partial / path.name)
     shutil.copyfile(run / "recipe.toml", partial / "recipe.toml")

@@ -16,8 +16,8 @@ def warmup_length(total_steps: int, warmup_steps: int, warmup_ratio: float) -> i
 def factor(step: int, total_steps: int, warmup: int, shape: Shape) -> float:
     """What the peak learning rate is multiplied with at a step, counted from 0.
 
-    Linear warm-up that reaches 1 in the step after it, then down to 0 behind the last step: linear, as half a cosine,
-    or not at all (transformers.optimization has the same).
+    Linear warm-up that reaches 1 in the step after it, and in which no step stands still; then down to 0 behind the
+    last step, in a line or as half a cosine, or not at all.
     """
     if step < warmup:
         return (step + 1) / (warmup + 1)

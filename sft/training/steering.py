@@ -113,4 +113,6 @@ class Steering:
             self.eval_every = int(values["eval_every"])
         if "checkpoint_every" in values:
             self.checkpoint_every = int(values["checkpoint_every"])
-        return ", ".join(f"{name.replace('_', ' ')} is {value:g} now" for name, value in values.items())
+        names = {"learning_rate": "the peak of the learning rate", "eval_every": "steps between evaluations"}
+        names["checkpoint_every"] = "steps between checkpoints"
+        return ", ".join(f"{names[name]}: {value:g}" for name, value in values.items())

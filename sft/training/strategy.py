@@ -15,11 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from sft.errors import SftError
 from sft.training.batches import Batch
 from sft.training.language_model import LanguageModel
 from sft.training.world import World
 
 _OPTIMIZER = "optimizer.pt"
+_KEPT_BY_DEEPSPEED = {
+    "deepspeed.runtime.fp16.loss_scaler.DynamicLossScaler",
+    "deepspeed.runtime.fp16.loss_scaler.LossScaler",
+    "deepspeed.runtime.zero.config.ZeroStageEnum",
+    "deepspeed.utils.tensor_fragment.fragment_address",
+}
 
 
 class Strategy(Protocol):
@@ -151,6 +158,7 @@ class DeepSpeedStrategy:
         configuration: dict[str, Any],
         *,
         adapter: bool,
+        weight_decay: float,
     ) -> None:
         import deepspeed
 
@@ -160,7 +168,7 @@ class DeepSpeedStrategy:
         self._partitioned = configuration["zero_optimization"]["stage"] == 3
         self._engine, *_ = deepspeed.initialize(
             model=model,
-            model_parameters=None if optimizer is not None else [p for p in model.parameters() if p.requires_grad],
+            model_parameters=None if optimizer is not None else parameter_groups(model, weight_decay),
             optimizer=optimizer,
             config=configuration,
         )
@@ -188,9 +196,16 @@ class DeepSpeedStrategy:
 
     def save(self, directory: Path) -> None:
         self._engine.save_checkpoint(directory, tag=self._TAG, exclude_frozen_parameters=self._adapter)
+        if self._leads:
+            for script in directory.glob("*.py"):  # programs that DeepSpeed lays beside; a checkpoint is data
+                script.unlink()
 
     def load(self, directory: Path) -> None:
-        self._engine.load_checkpoint(directory, tag=self._TAG, load_module_strict=not self._adapter)
+        for path in sorted((directory / self._TAG).glob("*.pt")):
+            check_pickle(path)
+        found, _ = self._engine.load_checkpoint(directory, tag=self._TAG, load_module_strict=not self._adapter)
+        if found is None:
+            raise SftError(f"DeepSpeed found nothing to resume in {directory.parent.name}.", "Start a new run.")
 
     def weights(self, *, trained: bool) -> dict[str, Tensor]:
         if not self._partitioned:
@@ -210,6 +225,18 @@ def _state(model: LanguageModel, trained: bool) -> dict[str, Tensor]:
         return state
     names = {name for name, parameter in model.model.named_parameters() if parameter.requires_grad}
     return {name: tensor for name, tensor in state.items() if name in names}
+
+
+def check_pickle(path: Path) -> None:
+    """Raises SftError when loading a file would do more than make tensors and what DeepSpeed keeps beside them.
+
+    DeepSpeed loads its files as pickles that may name anything to be called, and a run's folder can come from anywhere.
+    """
+    if foreign := set(torch.serialization.get_unsafe_globals_in_checkpoint(path)) - _KEPT_BY_DEEPSPEED:
+        raise SftError(
+            f"{path.name} names code to be run ({', '.join(sorted(foreign))[:200]}), which no checkpoint of ours does.",
+            "Resume from another checkpoint.",
+        )
 
 
 def deepspeed_configuration(

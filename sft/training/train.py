@@ -106,9 +106,11 @@ class Run:
         self._warmup = warmup_length(self._total, chosen.warmup_steps, chosen.warmup_ratio)
         self._steering = Steering(run, world, writer, inputs.launched_at, signals)
         self._unusable = 0
+        self._evaluated_at = self._saved_at = -1  # steps
         if resume_from is not None:
             self._built.strategy.load(resume_from / checkpoints.STATE)
             checkpoints.load_random_state(resume_from, world.rank)
+            self._saved_at = self._evaluated_at = self._progress.step
         else:
             checkpoints.seed_everything(chosen.seed, world.rank)  # loading may have drawn some
         self._tell_run(resume_from)
@@ -117,10 +119,10 @@ class Run:
 
     def _find_checkpoint(self) -> Path | None:
         found = None
-        if self._world.leads and self._recipe.checkpoints.resume == "auto":
-            found = checkpoints.newest_whole(
-                self._run, lambda words: self._tell("alert", kind="checkpoint", words=words)
-            )
+        if self._world.leads:
+            if self._recipe.checkpoints.resume == "auto":
+                found = checkpoints.newest_whole(self._run, lambda words: self._alert("checkpoint", words))
+            checkpoints.set_aside(self._run, -1 if found is None else checkpoints.read_progress(found).step)
         return self._world.told(found)
 
     def _begin_progress(self, resume_from: Path | None) -> Progress:
@@ -186,18 +188,15 @@ class Run:
         ended = "done"
         sampler = self._sampler()
         try:
-            while self._progress.step < self._total:
+            while self._progress.step < self._total and not self._out_of_patience():
                 self._steering.poll(self._progress.step)
                 if self._steering.stop:
                     ended = "stopped"
                     break
                 self._step()
-                if self._due(self._steering.eval_every, recipe.evaluation.every):
+                if self._due(self._progress.eval_every, recipe.evaluation.every):
                     self._evaluate(sampler)
-                    if recipe.evaluation.patience and self._progress.waited >= recipe.evaluation.patience:
-                        self._alert("patience", "The evaluation has not become better for long enough: the run ends.")
-                        break
-                if self._steering.save or self._due(self._steering.checkpoint_every, recipe.checkpoints.every):
+                if self._steering.save or self._due(self._progress.checkpoint_every, recipe.checkpoints.every):
                     self._save()
             if ended == "stopped" and not (self._steering.keep and self._progress.step):
                 return ended
@@ -210,6 +209,13 @@ class Run:
             if sampler is not None:
                 sampler.close()
         return ended
+
+    def _out_of_patience(self) -> bool:
+        patience = self._recipe.evaluation.patience
+        if not patience or self._progress.waited < patience:
+            return False
+        self._alert("patience", "The evaluation has not become better for long enough: the run ends.")
+        return True
 
     def _step(self) -> None:
         begun = time.perf_counter()
@@ -236,6 +242,8 @@ class Run:
             tokens=self._progress.tokens + int(tokens),
             trained_tokens=self._progress.trained_tokens + int(trained),
             learning_rate=self._steering.learning_rate or self._progress.learning_rate,
+            eval_every=_told(self._steering.eval_every, self._progress.eval_every),
+            checkpoint_every=_told(self._steering.checkpoint_every, self._progress.checkpoint_every),
         )
         seconds = time.perf_counter() - begun
         self._tell(
@@ -274,13 +282,10 @@ class Run:
 
     # Evaluating, saving, ending
 
-    _evaluated_at = -1
-    _saved_at = -1
-
     def _sampler(self) -> Sampler | None:
         if not self._recipe.evaluation.prompts:
             return None
-        return Sampler(self._built.model, self._built.tokenizer, self._inputs.tokenizer)
+        return Sampler(self._built.model, self._built.tokenizer, self._inputs.tokenizer, self._world)
 
     def _evaluate(self, sampler: Sampler | None) -> None:
         chosen, step = self._recipe.evaluation, self._progress.step
@@ -288,7 +293,8 @@ class Run:
         if self._eval_order is not None:
             self._say("evaluating", 0, 0)
             found = measure(self._built.strategy, self._built.model, self._eval_order, chosen.batch_size, self._world)
-            best = self._progress.best_loss is None or found.loss < self._progress.best_loss
+            before = self._progress.best_loss
+            best = math.isfinite(found.loss) and (before is None or found.loss < before)
             self._progress = msgspec.structs.replace(
                 self._progress,
                 best_loss=found.loss if best else self._progress.best_loss,
@@ -296,7 +302,7 @@ class Run:
                 waited=0 if best else self._progress.waited + 1,
             )
             self._tell("eval", step=step, loss=found.loss, perplexity=found.perplexity, tokens=found.tokens, best=best)
-            if best and self._recipe.checkpoints.every:
+            if best and (self._recipe.checkpoints.every or chosen.patience):
                 self._steering.save = True  # the best one is kept
         if sampler is not None:
             self._say("sampling", 0, 0)
@@ -311,7 +317,7 @@ class Run:
             path = checkpoints.save(
                 self._run, self._progress, self._world, self._built.strategy.save, self._write_weights
             )
-        except NoRoomError as error:
+        except (NoRoomError, OSError) as error:
             self._alert("disk", f"No checkpoint was written. {error}")
             return
         self._saved_at = self._progress.step
@@ -336,8 +342,14 @@ class Run:
     # Telling
 
     def _tell(self, type: str, **fields: object) -> None:
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
             self._writer.write(type, **fields)
+        except OSError:
+            if type in ("run", "checkpoint", "ack"):
+                raise
+            # A disk that is full for a moment does not end a training; the next record says where it is.
 
     def _alert(self, kind: str, words: str) -> None:
         self._tell("alert", kind=kind, words=words, step=self._progress.step)
@@ -350,3 +362,7 @@ class Run:
         if self._world.device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self._world.device))
         return int(psutil.Process().memory_info().rss)
+
+
+def _told(now: int | None, before: int | None) -> int | None:
+    return before if now is None else now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,8 @@ import torch
 
 from sft.errors import SftError
 from sft.manifest import MANIFEST, manifest_problem
-from sft.training.checkpoints import NoRoomError, Progress, newest_whole, prune, read_progress, save
+from sft.training.checkpoints import NoRoomError, Progress, newest_whole, prune, read_progress, save, set_aside
+from sft.training.strategy import check_pickle
 from sft.training.world import World
 
 ALONE = World(0, 1, torch.device("cpu"), None)
@@ -112,3 +114,30 @@ def test_progress_that_makes_no_sense_is_told(tmp_path: Path) -> None:
     (path / "training" / "progress.json").write_text('{"step": "three"}')
     with pytest.raises(SftError, match="cannot be resumed"):
         read_progress(path)
+
+
+class Harmful:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_a_state_that_would_run_code_is_refused_unread(tmp_path: Path) -> None:
+    state = tmp_path / "zero_pp_rank_0_optim_states.pt"
+    torch.save({"optimizer": torch.ones(2), "more": Harmful(tmp_path / "ran")}, state)
+    with pytest.raises(SftError, match=r"names code to be run .*system"):
+        check_pickle(state)
+    assert not (tmp_path / "ran").exists()
+    torch.save({"optimizer": torch.ones(2)}, state)
+    check_pickle(state)
+
+
+def test_what_lies_behind_the_step_that_a_run_begins_at_is_set_aside(tmp_path: Path) -> None:
+    """Counted among the newest, it had the checkpoint that was just written deleted in its place."""
+    made(tmp_path, 3, 1000)
+    set_aside(tmp_path, 3)
+    made(tmp_path, 4)
+    prune(tmp_path, keep=1, best_step=0)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["earlier-step-1000", "step-4"]

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GraniteConfig
 
 from sft.training import loss
 from sft.training.language_model import choose_head
-from sft.training.loss import LogitRule, fused_loss, layered_loss, logit_rule
+from sft.training.loss import LogitRule, fused_loss, fused_loss_of, layered_loss, logit_rule
 
 POSITIONS, WIDTH, VOCABULARY = 37, 8, 50
 
@@ -43,6 +43,22 @@ def test_value_and_gradients_are_those_of_cross_entropy(rule: LogitRule, with_bi
     torch.testing.assert_close(found, truth)
     for mine, theirs in zip(gradients, torch.autograd.grad(truth * 0.3, parameters), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("positions", [0, 1, POSITIONS])
+def test_the_layer_is_called_once_however_many_labels_a_rank_has(positions: int) -> None:
+    """ZeRO-3 gathers its weights at each call: ranks that call it differently often wait for each other for ever."""
+    hidden, labels, weight, _ = drawn()
+    layer = nn.Linear(WIDTH, VOCABULARY, bias=False)
+    layer.load_state_dict({"weight": weight.detach()})
+    calls: list[object] = []
+    layer.register_forward_hook(lambda *call: calls.append(call))
+    found = fused_loss_of(layer, hidden[:positions], labels[:positions], LogitRule())
+    found.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(found, fused_loss(hidden[:positions], labels[:positions], weight, None, LogitRule()))
+    assert len(calls) == 1 and layer.weight.grad is not None and hidden.grad is not None
+    assert layer(hidden).shape == (POSITIONS, VOCABULARY), "it is itself again"
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -96,7 +112,7 @@ def test_models_that_change_their_logits_are_met(config: object) -> None:
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     assert logit_rule(model.config) != LogitRule()
     assert choose_head(model, partitioned=False) == "fused"
-    assert choose_head(model, partitioned=True) == "layered"
+    assert choose_head(model, partitioned=True) == "fused", "in one call of the layer, however many parts"
 
 
 def test_a_model_whose_output_is_more_than_its_layer_makes_its_own_logits() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from sft.config import Evaluation
 from sft.manifest import manifest_problem
 from tests.sft.training.driving import Running, curve, events, log_of, new_run, start, tiny_recipe, train
 
@@ -35,11 +37,15 @@ def alone(place: Path) -> dict[str, dict[int, float]]:
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_two_ranks_give_the_curve_of_one(place: Path, alone: dict[str, dict[int, float]], zero: int, kind: str) -> None:
     recipe = tiny_recipe(place, kind=kind, steps=STEPS, ranks=2, zero=zero, accumulation=2)
+    evaluation = Evaluation(every=4, prompts=("What does the mill hold?",), max_new_tokens=6)
+    recipe = msgspec.structs.replace(recipe, evaluation=evaluation)
     run = train(recipe, place / "data", f"two-{zero}-{kind}")
     (told,) = events(run, "run")
     assert (told["world_size"], told["zero"]) == (2, zero)
     assert told["engine"] == ("deepspeed" if zero else "ddp")
     assert curve(run) == pytest.approx(alone[kind], abs=1e-4)
+    assert [record["step"] for record in events(run, "eval")] == [4, 8, STEPS]
+    assert len(events(run, "sample")) == 3
     assert manifest_problem(run.final, hashes=True) is None
 
 
