@@ -21,6 +21,8 @@ from sft.training.train import DivergedError, Run, read_inputs
 from sft.training.world import World
 from tests.sft.training.driving import curve, events, new_run, tiny_recipe
 
+pytestmark = pytest.mark.slow
+
 ALONE = World(0, 1, torch.device("cpu"), None)
 
 
