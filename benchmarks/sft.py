@@ -35,14 +35,28 @@ def write_rows(path: Path, rows: int) -> None:
     """Conversations as long as Alpaca's: 80 characters of question and 270 of answer on average, a few far longer.
 
     52,001 rows are 47,764,738 bytes there, with each text twice (huggingface.co/datasets/tatsu-lab/alpaca), which
-    leaves some 350 characters a row.
+    leaves some 350 characters a row. Five characters a token, as English prose has: about 106 tokens with the template.
     """
     chance = random.Random(0)
-    words = ["harbour", "keeps", "barnacles", "and", "tarpaulin", "for", "every", "skiff", "that", "moors", "storms"]
+    words = [
+        "the",
+        "harbour",
+        "gives",
+        "shelter",
+        "to",
+        "every",
+        "boat",
+        "that",
+        "waits",
+        "for",
+        "weather,",
+        "and",
+        "fish",
+    ]
     with path.open("w", encoding="utf-8") as file:
         for number in range(rows):
-            length = min(380, max(3, round(chance.lognormvariate(3.47, 0.9))))
-            question = f"Question {number}: " + " ".join(chance.choices(words, k=chance.randint(5, 19)))
+            length = min(420, max(3, round(chance.lognormvariate(3.51, 0.9))))
+            question = f"Question {number}: " + " ".join(chance.choices(words, k=chance.randint(5, 20)))
             answer = " ".join(chance.choices(words, k=length))
             messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
             file.write(json.dumps({"messages": messages}) + "\n")

@@ -212,6 +212,10 @@ class Evaluation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     every: Annotated[int, Meta(ge=0, le=_BILLION, description="Steps between evaluations; 0: never.")] = 50
     batch_size: Annotated[int, Meta(ge=1, le=65_536, description="Input rows a device evaluates at once.")] = 1
+    max_rows: Annotated[
+        int,
+        Meta(ge=0, le=_BILLION, description="Held-out input rows measured at most, the same each time; 0: all."),
+    ] = 1000
     prompts: Annotated[
         tuple[str, ...],
         Meta(max_length=100, description="Questions that are answered at each evaluation, to read along."),

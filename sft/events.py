@@ -11,7 +11,7 @@ Every record has "type" and "time" (seconds since the epoch). The types and thei
     sample      step, prompt, answer, index
     checkpoint  step, path, bytes, best
     ack         command, id, step, words
-    alert       kind, words, step
+    alert       kind (those of sft.training.alerts; patience, checkpoint, disk, signal), words, step
     heartbeat   step
     end         how ("done", "stopped", "failed" or "killed"), step, words, hint
 
@@ -33,6 +33,7 @@ from sft.json_lines import Record as Record
 
 EVENTS = "events.jsonl"
 VERSION = 1
+SAVING_PHASES = ("saving", "writing the result")
 
 # What a reader must find again after a power cut.
 _DURABLE = frozenset(("run", "checkpoint", "ack", "alert", "end"))

@@ -37,7 +37,8 @@ from sft.recipe_text import write_whole
 from sft.runs import RunDirectory, events_size, read_status
 
 EXIT_BUSY = 3
-STOP_GRACE_S = 60  # what ranks that were told to stop get for their last checkpoint
+STOP_GRACE_S = 60  # what ranks that were told to stop get until they save
+SAVE_GRACE_S = 900  # and for a checkpoint that they have begun to write
 
 _MODULE = "sft.training"
 _ENDING_WITH_PARENT = "engine.checkpoints.children"
@@ -90,7 +91,7 @@ def command(recipe: Recipe, run: RunDirectory, environment: Mapping[str, str] | 
             alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
             additions |= {**alone, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
         return LaunchCommand((*_PYTHON, *target), additions)
-    options = (f"--nproc-per-node={launch.ranks}", "--max-restarts=0", f"--shutdown-timeout={STOP_GRACE_S}", "--module")
+    options = (f"--nproc-per-node={launch.ranks}", "--max-restarts=0", f"--shutdown-timeout={SAVE_GRACE_S}", "--module")
     if launch.nodes == 1:
         where = ("--standalone", "--nnodes=1")
     else:

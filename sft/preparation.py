@@ -27,7 +27,7 @@ from sft.data.journal import problems_of
 from sft.data.prepare import Selection, prepare
 from sft.data.shards import Meta
 from sft.data.sources import Source
-from sft.data.tokenizer import read_chat_tokenizer
+from sft.data.tokenizer import kept_chat_tokenizer
 from sft.errors import SftError
 from sft.events import EventWriter
 from sft.recipe_checks import check_base
@@ -104,7 +104,7 @@ def lay_ready(run: RunDirectory, events: EventWriter) -> None:
     base = resolve(recipe.model.base, data_dir=data_dir())
     if problems := check_base(recipe, base):
         raise config.RecipeError(run.recipe.name, problems)
-    chat = read_chat_tokenizer(base, recipe.model.template)
+    chat = kept_chat_tokenizer(base, recipe.model.template, data_dir() / "prepared" / "tokenizers")
     place = run.path / "chat_tokenizer.json"
     chat.save(place)
     telling.stage("reading rows")

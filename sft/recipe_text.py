@@ -87,11 +87,11 @@ def to_toml(struct: Struct) -> str:
 
 
 def _entry(field: FieldType, value: object) -> Iterator[str]:
-    yield from _comment(f"{field.meta.description} {_allowed(field)}".rstrip())
+    yield from _comment(f"{field.meta.description} {allowed(field)}".rstrip())
     if field.kind is tuple and isinstance(field.item, type) and issubclass(field.item, Struct):
         for inner in fields_of(field.item):
-            yield from _comment(f"{inner.name}: {inner.meta.description} {_allowed(inner)}".rstrip(), indent="  ")
-    yield f"{field.name} = {_written(value)}"
+            yield from _comment(f"{inner.name}: {inner.meta.description} {allowed(inner)}".rstrip(), indent="  ")
+    yield f"{field.name} = {written(value)}"
 
 
 def _comment(text: str, indent: str = "") -> Iterator[str]:
@@ -105,8 +105,8 @@ def _comment(text: str, indent: str = "") -> Iterator[str]:
     )
 
 
-def _allowed(field: FieldType) -> str:
-    """The bounds of a number, and the default."""
+def allowed(field: FieldType) -> str:
+    """The bounds of a number, and the default: "[at least 1; default 8]"; empty when there is nothing to say."""
     meta = field.meta
     least = f"at least {meta.ge:,g}" if meta.ge is not None else f"above {meta.gt:,g}" if meta.gt is not None else ""
     most = f"at most {meta.le:,g}" if meta.le is not None else f"below {meta.lt:,g}" if meta.lt is not None else ""
@@ -114,17 +114,17 @@ def _allowed(field: FieldType) -> str:
         most = ""  # it only keeps nonsense out
     said = " and ".join(filter(None, (least, most))) if meta.ge is None or meta.ge != meta.le else ""
     if field.default is not NODEFAULT:
-        said += f"{'; ' if said else ''}default {_written(field.default)}"
+        said += f"{'; ' if said else ''}default {written(field.default)}"
     return f"[{said}]" if said else ""
 
 
-def _written(value: object) -> str:
+def written(value: object) -> str:
     """A value on one line of TOML, a list of tables on several."""
     if isinstance(value, tuple):
         if any(isinstance(item, Struct) for item in value):
-            return "[\n" + "".join(f"    {_written(item)},\n" for item in value) + "]"
-        return f"[{', '.join(map(_written, value))}]"
+            return "[\n" + "".join(f"    {written(item)},\n" for item in value) + "]"
+        return f"[{', '.join(map(written, value))}]"
     if isinstance(value, Struct):
-        keys = (f"{name} = {_written(getattr(value, name))}" for name in value.__struct_fields__)
+        keys = (f"{name} = {written(getattr(value, name))}" for name in value.__struct_fields__)
         return f"{{ {', '.join(keys)} }}"
     return tomli_w.dumps({"x": value}).removeprefix("x = ").rstrip("\n")

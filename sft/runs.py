@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -231,16 +231,21 @@ def step_checkpoints(run: RunDirectory) -> list[tuple[int, Path]]:
 def newest_whole_checkpoint(
     run: RunDirectory, *, hashes: bool = False, say: Callable[[str], None] = lambda words: None
 ) -> tuple[int, Path] | None:
-    """The newest checkpoint that is as its manifest says; `say` hears why newer ones were passed over.
+    """The first of `whole_checkpoints`, if there is one."""
+    return next(whole_checkpoints(run, hashes=hashes, say=say), None)
+
+
+def whole_checkpoints(run: RunDirectory, *, hashes: bool, say: Callable[[str], None]) -> Iterator[tuple[int, Path]]:
+    """(step, directory) of those that are as their manifests say, newest first; `say` hears why others are not.
 
     hashes: compare contents too, not sizes alone; that reads all of it.
     """
     for step, path in step_checkpoints(run):
         problem = manifest_problem(path, hashes=hashes)
         if problem is None:
-            return step, path
-        say(f"{path.name} was passed over: {problem}.")
-    return None
+            yield step, path
+        else:
+            say(f"{path.name} was passed over: {problem}.")
 
 
 def events_size(run: RunDirectory) -> int:

@@ -1,8 +1,8 @@
 """The process that stands over a run from its start to its end: python -m sft.supervise RUN
 
 It holds the run's lock, lays the data ready (sft.preparation), starts the ranks (sft.launch) and waits. Told to end by
-SIGTERM or SIGINT it passes that on once: the ranks save and stop. Told again, or after a minute, it kills them. When
-they end without an `end` event it writes one. What everything prints goes to train.log.
+SIGTERM or SIGINT it passes that on once: the ranks save and stop. Told again, or after a minute without a checkpoint
+being written, it kills them. When they end without an `end` event it writes one. Everything prints to train.log.
 
 Exit status: 0 the run is done or stopped as asked, 1 it failed, 2 there is no run or its recipe is wrong, 3 another
 process supervises it. On machines other than the first it waits for the first one's data, and has a log of its own.
@@ -30,10 +30,11 @@ from filelock import FileLock, Timeout
 from engine.errors import EngineError
 from sft import config
 from sft.control import ControlReader, send
-from sft.events import EventWriter, last_records, tail
+from sft.events import SAVING_PHASES, EventWriter, last_records, tail
 from sft.json_lines import Record
 from sft.launch import (
     EXIT_BUSY,
+    SAVE_GRACE_S,
     STOP_GRACE_S,
     LaunchCommand,
     command,
@@ -104,6 +105,7 @@ class _Supervisor:
         self._beaten = time.monotonic()
         self._seen = events_size(run)
         self._found_end: Record | None = None
+        self._latest: Record = {}
         self._control = ControlReader(run.control, run.control.stat().st_size if run.control.exists() else 0)
         self._events = EventWriter(run.events)
         self._wake_read, self._wake_write = os.pipe()
@@ -174,7 +176,8 @@ class _Supervisor:
                 self._tell_to_end(child)
             if deadline == math.inf and self._end() is not None:
                 deadline = time.monotonic() + self._grace_s  # it told its end and has only to leave
-            late = self._asked > 1 or time.monotonic() > deadline or (self._asked and not pass_on)
+            late = self._asked > 1 or (self._asked and not pass_on)
+            late = late or (time.monotonic() > deadline and not self._saving())
             if late and not killed:
                 killed = True
                 _kill_tree(child.pid)
@@ -212,8 +215,19 @@ class _Supervisor:
             ends = [record for record in read.records if record["type"] == "end"]
             self._stepped |= any(record["type"] == "step" for record in read.records)
             self._found_end = ends[-1] if ends else self._found_end
+            self._latest = read.records[-1] if read.records else self._latest
             if not read.more:
                 return self._found_end
+
+    def _saving(self) -> bool:
+        """Whether the ranks are writing what nobody should interrupt, and not for longer than that can take."""
+        self._end()
+        latest = self._latest
+        return (
+            latest.get("type") == "phase"
+            and latest.get("name") in SAVING_PHASES
+            and time.time() - latest["time"] < SAVE_GRACE_S
+        )
 
     def _ended(self, status: int, *, prepared: bool) -> int:
         """Whether it ended well; writes the `end` that the ranks did not live to write."""

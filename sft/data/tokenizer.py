@@ -11,17 +11,23 @@ import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from engine.chat_templates import hugchat_template
 from engine.checkpoints.model import Checkpoint
 from sft.errors import SftError
 
 OWN_TEMPLATE = ""
 HUGCHAT_TEMPLATE = "hugchat"
 
+# To be raised when the same files become another ChatTokenizer.
+VERSION = 1
+
+_KEPT = 20
 _LOG_TAIL = 2000
 
 
@@ -92,6 +98,32 @@ def read_chat_tokenizer(checkpoint: Checkpoint, template: str = OWN_TEMPLATE) ->
             "It may have run out of memory. Close other programs and try again.",
         ) from None
     raise SftError(words, hint)
+
+
+def kept_chat_tokenizer(checkpoint: Checkpoint, template: str, folder: Path) -> ChatTokenizer:
+    """`read_chat_tokenizer`, whose answers are kept in a folder while the checkpoint's files stay as they are."""
+    path = folder / f"{_identity(checkpoint, template)}.json"
+    with suppress(SftError):
+        return ChatTokenizer.load(path)
+    chat = read_chat_tokenizer(checkpoint, template)
+    with suppress(OSError):  # it saves time and nothing else
+        folder.mkdir(parents=True, exist_ok=True)
+        chat.save(path)
+        kept = sorted(folder.glob("*.json"), key=lambda each: each.stat().st_mtime, reverse=True)
+        for old in kept[_KEPT:]:
+            old.unlink()
+    return chat
+
+
+def _identity(checkpoint: Checkpoint, template: str) -> str:
+    """Changes with anything that the answer rests on; files are told apart by name, size and time."""
+    places = [checkpoint.path, *([checkpoint.base] if checkpoint.base is not None else [])]
+    if template not in (OWN_TEMPLATE, HUGCHAT_TEMPLATE):
+        places.append(Path(template))
+    files = [each for place in places for each in (sorted(place.rglob("*")) if place.is_dir() else [place])]
+    found = [(str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in files if each.is_file()]
+    versions = VERSION, version("transformers"), hashlib.sha256(hugchat_template().encode()).hexdigest()
+    return hashlib.sha256(msgspec.json.encode([template, found, versions])).hexdigest()[:32]
 
 
 def _run_child(arguments: list[str]) -> tuple[bytes, str, int]:

@@ -98,20 +98,18 @@ def build(recipe: Recipe, base: Checkpoint, resume_from: Path | None, world: Wor
     source = resume_from if full and deepspeed is None and resume_from is not None else base.path
     if partitioned and recipe.method.base_bits == 4:
         raise SftError("A base in 4 bits cannot be split by ZeRO-3.", "Set launch.zero = 2, or method.base_bits = 16.")
-    with _loading_in_parts(deepspeed, partitioned):
+    with _in_parts(deepspeed, partitioned):
         loaded = _load(source, torch.device("cpu") if partitioned else world.device, stored, recipe, say)
-    model = loaded.model
-    if recipe.model.attention != "auto":
-        _set_attention(model, recipe.model.attention)
-    _check_length(model, recipe.data.max_length)
-    torch.manual_seed(recipe.training.seed)  # before the adapter's matrices are drawn
-    adapted = None
-    if full:
+        model = loaded.model
+        if recipe.model.attention != "auto":
+            _set_attention(model, recipe.model.attention)
+        _check_length(model, recipe.data.max_length)
+        torch.manual_seed(recipe.training.seed)  # before the adapter's matrices are drawn
+        adapted = None if full else _adapt(model, recipe)
+    if adapted is None:
         model.requires_grad_(True)
-    else:
-        adapted = _adapt(model, recipe)
-        if resume_from is not None and deepspeed is None:
-            _load_adapter(adapted, resume_from)
+    elif resume_from is not None and deepspeed is None:
+        _load_adapter(adapted, resume_from)
     if recipe.training.gradient_checkpointing:
         model.enable_input_require_grads()
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -134,8 +132,8 @@ def _load(path: Path, device: torch.device, dtype: torch.dtype, recipe: Recipe, 
     return load_checkpoint(path, None, device, dtype, say)
 
 
-def _loading_in_parts(deepspeed: dict[str, Any] | None, partitioned: bool) -> AbstractContextManager[object]:
-    """While transformers loads weights, each rank keeps its share of them only."""
+def _in_parts(deepspeed: dict[str, Any] | None, partitioned: bool) -> AbstractContextManager[object]:
+    """While transformers loads weights, each rank keeps its share only; PEFT gathers what it must look at (DoRA)."""
     if not partitioned or deepspeed is None:
         return nullcontext()
     from transformers.integrations import HfDeepSpeedConfig
@@ -232,7 +230,8 @@ def _load_adapter(adapted: Any, checkpoint: Path) -> None:
     from peft.utils import load_peft_weights
 
     report = set_peft_model_state_dict(adapted, load_peft_weights(str(checkpoint), device="cpu"))
-    if report.unexpected_keys:
+    trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    if report.unexpected_keys or trained.intersection(report.missing_keys):
         raise SftError(
             f"{checkpoint.name} holds an adapter of another shape than the recipe asks for.",
             "Start a new run, or set method back to what the run began with.",

@@ -13,7 +13,6 @@ It is written as checkpoints/tmp-step-40, flushed and renamed.
 from __future__ import annotations
 
 import random
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,13 +23,13 @@ import torch
 
 from engine.checkpoints.making import flush, flush_tree
 from sft.errors import SftError
-from sft.manifest import manifest_problem, write_manifest
+from sft.manifest import write_manifest
+from sft.runs import RunDirectory, step_checkpoints, whole_checkpoints
 from sft.training.world import World
 
 STATE = "training"
 _PROGRESS = "progress.json"
-_STEP = re.compile(r"step-(\d+)")
-_HEADROOM = 1.1  # of what the last checkpoint took
+_HEADROOM = 1.1  # of what the last checkpoint took, or the first one should
 
 
 class NoRoomError(SftError):
@@ -43,8 +42,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Where a run is. step: optimizer steps done. tokens and trained_tokens: read so far, by all ranks.
 
     best_loss and best_step: of the evaluations so far; waited: evaluations since then. engine, zero, world_size,
-    packs_per_step: what the state was written by, and what it can be taken up by. learning_rate, eval_every,
-    checkpoint_every: set by the person, in place of the recipe's; None: none was.
+    packs_per_step, data, fixed: what the state was written by, and what it can be taken up by. learning_rate,
+    eval_every, checkpoint_every: set by the person, in place of the recipe's; None: none was.
     """
 
     step: int
@@ -61,26 +60,15 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     eval_every: int | None = None
     checkpoint_every: int | None = None
     data: str = ""
-
-
-def step_directories(run: Path) -> list[tuple[int, Path]]:
-    """Checkpoints that have their name, the newest first."""
-    folder = run / "checkpoints"
-    if not folder.is_dir():
-        return []
-    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _STEP.fullmatch(path.name))]
-    return sorted(found, reverse=True)
+    fixed: dict[str, str] = {}  # of the recipe, by name: what would make another run of it
 
 
 def newest_whole(run: Path, say: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint whose every file is what its manifest says; `say` hears why others were passed over."""
-    for _, path in step_directories(run):
-        problem = manifest_problem(path, hashes=True)
-        if problem is None and not (path / STATE / _PROGRESS).is_file():
-            problem = "it holds no training state"
-        if problem is None:
+    """The newest checkpoint that a run can go on from, every file compared; `say` hears why others were passed over."""
+    for _, path in whole_checkpoints(RunDirectory.at(run), hashes=True, say=say):
+        if (path / STATE / _PROGRESS).is_file():
             return path
-        say(f"{path.name} was passed over: {problem}.")
+        say(f"{path.name} was passed over: it holds no training state.")
     return None
 
 
@@ -98,15 +86,17 @@ def save(
     world: World,
     save_state: Callable[[Path], None],
     save_weights: Callable[[Path], None],
+    *,
+    expected: int = 0,
 ) -> Path:
-    """Write checkpoints/step-N; all ranks together. Returns its directory.
+    """Write checkpoints/step-N; all ranks together. Returns its directory. expected: bytes that the first one takes.
 
     save_state is called on every rank with the directory for the training state, save_weights too, and writes on rank 0
     alone. Raises NoRoomError before anything is written, OSError; then nothing is left of it.
     """
     target = run / "checkpoints" / f"step-{progress.step}"
     partial = target.with_name(f"tmp-{target.name}")
-    _together(world, lambda: _begin(run, partial))
+    _together(world, lambda: _begin(run, partial, expected))
     try:
         random_state = partial / STATE / f"random-{world.rank}.pt"
         _together(world, lambda: save_weights(partial), everywhere=True)
@@ -120,12 +110,11 @@ def save(
     return target
 
 
-def _begin(run: Path, partial: Path) -> None:
+def _begin(run: Path, partial: Path, expected: int) -> None:
     for leftover in partial.parent.glob("tmp-*"):
         shutil.rmtree(leftover)
-    newest = next((path for _, path in step_directories(run)), None)
-    if newest is not None:
-        check_room(run, round(directory_bytes(newest) * _HEADROOM))
+    newest = next((path for _, path in step_checkpoints(RunDirectory.at(run))), None)
+    check_room(run, round(_HEADROOM * (expected if newest is None else directory_bytes(newest))))
     (partial / STATE).mkdir(parents=True)
 
 
@@ -182,7 +171,7 @@ def directory_bytes(folder: Path) -> int:
 
 def set_aside(run: Path, step: int) -> None:
     """Take the names from checkpoints behind a step: torn ones, and those of a run that began further back again."""
-    for number, path in step_directories(run):
+    for number, path in step_checkpoints(RunDirectory.at(run)):
         if number > step:
             aside = path.with_name(f"earlier-{path.name}")
             shutil.rmtree(aside, ignore_errors=True)
@@ -191,7 +180,7 @@ def set_aside(run: Path, step: int) -> None:
 
 def prune(run: Path, keep: int, best_step: int) -> list[Path]:
     """Delete all but the newest `keep` checkpoints and that of the best step; what was deleted."""
-    gone = [path for step, path in step_directories(run)[keep:] if step != best_step]
+    gone = [path for step, path in step_checkpoints(RunDirectory.at(run))[keep:] if step != best_step]
     for path in gone:
         doomed = path.with_name(f"tmp-old-{path.name}")  # never a torn one under a good name
         path.rename(doomed)

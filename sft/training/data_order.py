@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -70,10 +70,18 @@ class DataOrder:
         mine = [first + number for number in range(rank, rows * micro_steps * ranks, ranks)]
         return [collate([self._pack(at) for at in mine[i : i + rows]], self._pad_id) for i in range(0, len(mine), rows)]
 
-    def once(self, rows: int, rank: int, ranks: int) -> list[Batch]:
-        """A rank's share of one epoch, for evaluation. A rank may get a batch less than another."""
-        mine = range(rank, self.packs_per_epoch, ranks)
-        return [collate([self._pack(at) for at in mine[i : i + rows]], self._pad_id) for i in range(0, len(mine), rows)]
+    def once(self, rows: int, rank: int, ranks: int, *, most: int = 0) -> Iterator[Batch]:
+        """A rank's share of the first epoch, for evaluation, made as it is asked for. most: packs at most; 0: all."""
+        mine = range(rank, self._measured(most), ranks)
+        for i in range(0, len(mine), rows):
+            yield collate([self._pack(at) for at in mine[i : i + rows]], self._pad_id)
+
+    def batches_once(self, rows: int, rank: int, ranks: int, *, most: int = 0) -> int:
+        """How many batches `once` makes; a rank may get one less than another."""
+        return math.ceil(len(range(rank, self._measured(most), ranks)) / rows)
+
+    def _measured(self, most: int) -> int:
+        return min(self.packs_per_epoch, most or self.packs_per_epoch)
 
     def _pack(self, at: int) -> Sequence[Document]:
         epoch, number = divmod(at, self.packs_per_epoch)

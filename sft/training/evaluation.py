@@ -37,18 +37,25 @@ class Measured:
         return math.exp(self.loss) if self.loss < _LARGEST_LOSS else math.inf
 
 
-def measure(strategy: Strategy, model: PreTrainedModel, order: DataOrder, rows: int, world: World) -> Measured:
-    """The loss over the held-out documents. All ranks together; the model is left in training mode."""
-    batches = order.once(rows, world.rank, world.size)
-    most = max(world.everyone(len(batches)))
+def measure(
+    strategy: Strategy, model: PreTrainedModel, order: DataOrder, rows: int, world: World, *, most: int = 0
+) -> Measured:
+    """The loss over the held-out documents. All ranks together; the model is left in training mode.
+
+    most: packs that are measured, the same ones each time; 0: all.
+    """
+    mine = order.batches_once(rows, world.rank, world.size, most=most)
+    calls = max(world.everyone(mine))
+    batches = order.once(rows, world.rank, world.size, most=most)
+    batch = next(order.once(rows, 0, 1))
     model.eval()
     loss, tokens = 0.0, 0
     try:
-        for number in range(most):
+        for number in range(calls):
             # With ZeRO-3 every rank calls the model equally often: one that has no batch left reads its last again.
-            batch = batches[min(number, len(batches) - 1)] if batches else order.once(rows, 0, 1)[0]
+            batch = next(batches, batch)
             found = strategy.loss(batch.to(world.device)).item()
-            if number < len(batches):
+            if number < mine:
                 loss, tokens = loss + found, tokens + batch.trained_tokens
     finally:
         model.train()

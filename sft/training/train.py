@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -25,6 +27,7 @@ from sft.events import EventWriter
 from sft.preparation import read_ready
 from sft.runs import RunDirectory
 from sft.training import checkpoints
+from sft.training.alerts import Watch
 from sft.training.build import Built, build, device_of, engine_of
 from sft.training.checkpoints import NoRoomError, Progress
 from sft.training.data_order import DataOrder
@@ -35,7 +38,11 @@ from sft.training.schedule import factor, warmup_length
 from sft.training.steering import Signals, Steering
 from sft.training.world import World, join
 
+T = TypeVar("T")
+
 _UNUSABLE_STEPS = 20  # in a row, whose gradient was not finite
+_STATE_BYTES = {"plain": 12, "ddp": 12, "deepspeed": 18}  # of a checkpoint, for each trained weight: itself and AdamW's
+_OTHER_BYTES = 20_000_000  # tokenizer and all
 
 
 class DivergedError(SftError):
@@ -105,7 +112,7 @@ class Run:
         self._total = chosen.max_steps or self._train_order.steps(chosen.epochs, self._packs_per_step)
         self._warmup = warmup_length(self._total, chosen.warmup_steps, chosen.warmup_ratio)
         self._steering = Steering(run, world, writer, inputs.launched_at, signals)
-        self._unusable = 0
+        self._alerts = Watch(scaled=self._built.dtype == torch.float16)
         self._evaluated_at = self._saved_at = -1  # steps
         if resume_from is not None:
             self._built.strategy.load(resume_from / checkpoints.STATE)
@@ -134,6 +141,7 @@ class Run:
             world_size=world.size,
             packs_per_step=self._packs_per_step,
             data=self._inputs.prepared.path.name,
+            fixed=_fixed(recipe),
         )
         if resume_from is None:
             return now
@@ -144,13 +152,14 @@ class Run:
             ("the engine", before.engine, now.engine) if "deepspeed" in (before.engine, now.engine) else ("", 0, 0),
             ("ZeRO's stage", before.zero, now.zero),
             ("ranks", before.world_size, now.world_size) if now.engine == "deepspeed" else ("", 0, 0),
+            *((name, before.fixed.get(name, value), value) for name, value in now.fixed.items()),
         ):
             if was != wanted:
                 raise SftError(
                     f"{resume_from.name} cannot be resumed: {what} was {was} when it was written and is {wanted} now.",
                     "Set it back, or start a new run.",
                 )
-        return msgspec.structs.replace(before, engine=now.engine, world_size=now.world_size)
+        return msgspec.structs.replace(before, engine=now.engine, world_size=now.world_size, fixed=now.fixed)
 
     def _order(self, members: npt.NDArray[np.integer]) -> DataOrder:
         prepared, data = self._inputs.prepared, self._recipe.data
@@ -229,10 +238,8 @@ class Run:
             self._built.strategy.micro_step(batch.to(world.device), weight, last=number == len(batches))
             for number, batch in enumerate(batches, start=1)
         ]
-        peak = self._progress.learning_rate or chosen.learning_rate
-        if self._steering.learning_rate is not None:
-            peak = self._steering.learning_rate
-        learning_rate = peak * factor(step, self._total, self._warmup, chosen.schedule)
+        peak = _told(self._steering.learning_rate, self._progress.learning_rate)
+        learning_rate = (peak or chosen.learning_rate) * factor(step, self._total, self._warmup, chosen.schedule)
         norm = self._built.strategy.step(learning_rate)
         (loss,) = world.total(sum(each.item() for each in losses))  # only now: a GPU is not waited for between batches
         loss *= weight
@@ -241,7 +248,7 @@ class Run:
             step=step + 1,
             tokens=self._progress.tokens + int(tokens),
             trained_tokens=self._progress.trained_tokens + int(trained),
-            learning_rate=self._steering.learning_rate or self._progress.learning_rate,
+            learning_rate=peak,
             eval_every=_told(self._steering.eval_every, self._progress.eval_every),
             checkpoint_every=_told(self._steering.checkpoint_every, self._progress.checkpoint_every),
         )
@@ -260,17 +267,9 @@ class Run:
             memory_bytes=self._memory(),
             seconds=seconds,
         )
-        self._watch(loss, norm)
-
-    def _watch(self, loss: float, norm: float) -> None:
-        """A gradient that is no number is not stepped along; many of them in a row end the run."""
-        if math.isfinite(loss) and math.isfinite(norm):
-            self._unusable = 0
-            return
-        self._unusable += 1
-        if self._unusable == 1:
-            self._alert("nonfinite", "Loss or gradient is no finite number: the step was left out.")
-        if self._unusable >= _UNUSABLE_STEPS:
+        for alert in self._alerts.step(loss, norm, tokens / seconds):
+            self._alert(*alert)
+        if self._alerts.unusable >= _UNUSABLE_STEPS:
             raise DivergedError(
                 f"Loss or gradient was no finite number for {_UNUSABLE_STEPS} steps in a row.",
                 "Start again from the last checkpoint with a lower training.learning_rate, or in float32.",
@@ -292,7 +291,8 @@ class Run:
         self._evaluated_at = step
         if self._eval_order is not None:
             self._say("evaluating", 0, 0)
-            found = measure(self._built.strategy, self._built.model, self._eval_order, chosen.batch_size, self._world)
+            strategy, model = self._built.strategy, self._built.model
+            found = measure(strategy, model, self._eval_order, chosen.batch_size, self._world, most=chosen.max_rows)
             before = self._progress.best_loss
             best = math.isfinite(found.loss) and (before is None or found.loss < before)
             self._progress = msgspec.structs.replace(
@@ -302,6 +302,8 @@ class Run:
                 waited=0 if best else self._progress.waited + 1,
             )
             self._tell("eval", step=step, loss=found.loss, perplexity=found.perplexity, tokens=found.tokens, best=best)
+            for alert in self._alerts.evaluation(found.loss):
+                self._alert(*alert)
             if best and (self._recipe.checkpoints.every or chosen.patience):
                 self._steering.save = True  # the best one is kept
         if sampler is not None:
@@ -312,10 +314,12 @@ class Run:
 
     def _save(self) -> None:
         self._steering.save = False
-        self._say("saving", 0, 0)
+        self._say(events.SAVING_PHASES[0], 0, 0)
+        built = self._built
+        expected = _OTHER_BYTES + built.trained_parameters * _STATE_BYTES[built.strategy.name]
         try:
             path = checkpoints.save(
-                self._run, self._progress, self._world, self._built.strategy.save, self._write_weights
+                self._run, self._progress, self._world, built.strategy.save, self._write_weights, expected=expected
             )
         except (NoRoomError, OSError) as error:
             self._alert("disk", f"No checkpoint was written. {error}")
@@ -327,6 +331,8 @@ class Run:
         self._tell("checkpoint", step=self._progress.step, path=where, bytes=size, best=best)
         if self._world.leads:
             checkpoints.prune(self._run, self._recipe.checkpoints.keep, self._progress.best_step)
+            for alert in self._alerts.room(shutil.disk_usage(self._run).free, size):
+                self._alert(*alert)
 
     def _write_weights(self, directory: Path) -> None:
         state = self._built.strategy.weights(trained=self._built.adapted is not None)
@@ -334,7 +340,7 @@ class Run:
             write_weights(self._built, self._inputs.base, self._inputs.tokenizer.template, directory, state)
 
     def _finish(self) -> None:
-        self._say("writing the result", 0, 0)
+        self._say(events.SAVING_PHASES[1], 0, 0)
         if self._world.leads:
             write_final(self._run, self._recipe, self._inputs.base, self._progress, self._inputs.prepared)
         self._world.meet()
@@ -364,5 +370,19 @@ class Run:
         return int(psutil.Process().memory_info().rss)
 
 
-def _told(now: int | None, before: int | None) -> int | None:
+def _told(now: T | None, before: T | None) -> T | None:
     return before if now is None else now
+
+
+def _fixed(recipe: Recipe) -> dict[str, str]:
+    """What a run cannot change on its way, in words. The data's own choices are in the prepared set's name."""
+    method = msgspec.structs.asdict(recipe.method)
+    if recipe.method.kind == "full":
+        method = {"kind": "full"}
+    fixed: dict[str, object] = {f"method.{name}": value for name, value in method.items()}
+    fixed |= {
+        "model.base": recipe.model.base,
+        "data.packing": recipe.data.packing,
+        "training.seed": recipe.training.seed,
+    }
+    return {name: ", ".join(value) if isinstance(value, tuple) else str(value) for name, value in fixed.items()}

@@ -55,6 +55,17 @@ tell('step', step=7)
 while True: time.sleep(60)
 """
 
+SAVES_SLOWLY = """
+def save(*_):
+    tell('phase', name='saving', done=0, total=0, words='')
+    time.sleep(3)  # a large checkpoint
+    tell('end', how='stopped', step=7, words='')
+    sys.exit(0)
+signal.signal(signal.SIGTERM, save)
+tell('step', step=7)
+while True: time.sleep(60)
+"""
+
 Start = Callable[..., subprocess.Popen[bytes]]
 
 
@@ -180,6 +191,14 @@ while True: time.sleep(60)
     end = end_of(run)
     assert (end["how"], end["step"]) == ("killed", 7)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_checkpoint_that_is_being_written_is_waited_for(run: RunDirectory, start: Start) -> None:
+    running = start(SAVES_SLOWLY, grace=0.5)
+    until(run, "step", running)
+    running.terminate()
+    assert running.wait() == 0
+    assert end_of(run)["how"] == "stopped"
 
 
 def test_a_run_is_stopped_while_its_data_is_prepared(run: RunDirectory, start: Start) -> None:

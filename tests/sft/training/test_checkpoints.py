@@ -94,6 +94,13 @@ def test_without_room_nothing_is_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert list((tmp_path / "checkpoints").iterdir()) == [older]
 
 
+def test_the_first_one_is_not_begun_either_where_it_cannot_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10_000, 9_000, 1_000))
+    with pytest.raises(NoRoomError, match="are free"):
+        save(tmp_path, Progress(step=1), ALONE, lambda directory: None, write(b"w"), expected=1_000)
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
     made(tmp_path, 1, 2, 3, 4, 5)
     gone = prune(tmp_path, keep=2, best_step=2)

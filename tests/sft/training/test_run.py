@@ -49,7 +49,7 @@ def test_commands_are_obeyed_and_acknowledged(tmp_path: Path) -> None:
     going_on = control.send(run.path, "continue")
     running.until("ack", id=going_on)
     running.until("checkpoint")
-    assert running.until("step")["learning_rate"] <= 1e-5
+    assert running.until("step")["learning_rate"] == pytest.approx(1e-5, rel=0.05)  # early on a long cosine
     stop = control.send(run.path, "stop")
     running.until("ack", id=stop)
     running.until("checkpoint")

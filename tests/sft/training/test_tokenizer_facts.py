@@ -13,7 +13,7 @@ from engine.chat_templates import hugchat_template
 from engine.checkpoints.describe import describe
 from engine.checkpoints.model import Checkpoint
 from engine.errors import CheckpointRefusedError, EngineError
-from sft.data.tokenizer import ChatTokenizer, read_chat_tokenizer
+from sft.data.tokenizer import ChatTokenizer, kept_chat_tokenizer, read_chat_tokenizer
 from sft.errors import SftError
 from sft.training.tokenizer_facts import tokenizer_facts
 from tests.engine.tiny_models import CHATML, FAMILIES, Family, tokenizer_for
@@ -54,6 +54,33 @@ def test_the_starter_model_is_read_by_a_process_of_its_own(starter: Path) -> Non
     assert facts == tokenizer_facts(starter)
     assert facts.vocabulary == 49152
     assert "<|im_start|>" in facts.template
+
+
+def test_an_answer_is_kept_while_the_checkpoint_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = checkpoint(tmp_path / "model")
+    asked: list[str] = []
+
+    def read(checkpoint: Checkpoint, template: str) -> ChatTokenizer:
+        asked.append(template)
+        return tokenizer_facts(checkpoint.path, template=template)
+
+    monkeypatch.setattr("sft.data.tokenizer.read_chat_tokenizer", read)
+    model = Checkpoint("model", path, "model", "folder")
+    first = kept_chat_tokenizer(model, "", tmp_path / "kept")
+    assert kept_chat_tokenizer(model, "", tmp_path / "kept") == first
+    assert asked == [""]
+    assert kept_chat_tokenizer(model, "hugchat", tmp_path / "kept").template_kind == "hugchat"
+    checkpoint(path, template=CHATML + " ")
+    assert kept_chat_tokenizer(model, "", tmp_path / "kept").template == CHATML + " "
+    assert asked == ["", "hugchat", ""]
+
+
+def test_an_answer_that_was_torn_is_asked_for_again(tmp_path: Path) -> None:
+    model = Checkpoint("model", checkpoint(tmp_path / "model"), "model", "folder")
+    first = kept_chat_tokenizer(model, "", tmp_path / "kept")
+    (kept,) = (tmp_path / "kept").iterdir()
+    kept.write_text("{")
+    assert kept_chat_tokenizer(model, "", tmp_path / "kept") == first
 
 
 def test_it_is_saved_whole_and_says_when_it_changed(tmp_path: Path) -> None:

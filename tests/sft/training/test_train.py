@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from sft.config import Recipe
+from sft.errors import SftError
 from sft.events import EventWriter
 from sft.preparation import lay_ready
 from sft.runs import RunDirectory
@@ -53,6 +57,13 @@ def trained(recipe: Recipe, place: Path, name: str) -> tuple[RunDirectory, str]:
         return run, Run(run.path, read_inputs(run.path), ALONE, writer).go()
 
 
+@pytest.fixture
+def stopped(place: Path, request: pytest.FixtureRequest) -> RunDirectory:
+    """A run with a checkpoint to go on from."""
+    name = "stopped-" + re.sub(r"\W+", "-", request.node.name)[:80].strip("-")
+    return trained(tiny_recipe(place, steps=2, every=2), place, name)[0]
+
+
 @pytest.fixture(scope="module")
 def plain(place: Path) -> dict[int, float]:
     return curve(trained(tiny_recipe(place, steps=5), place, "plain")[0])
@@ -64,12 +75,18 @@ def test_gradient_checkpointing_changes_nothing_but_memory(place: Path, plain: d
     assert curve(run) == pytest.approx(plain, abs=1e-5)
 
 
-def test_noise_on_the_embeddings_changes_the_curve_and_not_the_evaluation_before_training(
-    place: Path, plain: dict[int, float]
-) -> None:
-    run, _ = trained(changed(tiny_recipe(place, steps=5), training={"neftune_alpha": 50.0}), place, "noisy")
-    noisy = curve(run)
-    assert all(abs(noisy[step] - plain[step]) > 1e-6 for step in plain)
+def test_noise_on_the_embeddings_is_for_training_and_not_for_the_evaluation(place: Path) -> None:
+    found = {}
+    for alpha in (0.0, 50.0):
+        recipe = changed(
+            tiny_recipe(place, steps=2, every=0),
+            training={"neftune_alpha": alpha, "learning_rate": 1e-12},  # the weights stay as they are
+            evaluation={"every": 1},
+        )
+        run, _ = trained(recipe, place, f"noise-{alpha:.0f}")
+        found[alpha] = curve(run), [record["loss"] for record in events(run, "eval")]
+    assert all(abs(found[50.0][0][step] - found[0.0][0][step]) > 1e-6 for step in (1, 2))
+    assert found[50.0][1] == pytest.approx(found[0.0][1], abs=1e-7)
 
 
 def test_an_epoch_in_one_step_has_the_same_loss_packed_and_row_by_row(place: Path) -> None:
@@ -101,6 +118,55 @@ def test_evaluations_samples_and_the_best_checkpoint(place: Path) -> None:
     assert [record["step"] for record in events(run, "sample")] == [2, 4, 6]
     best = min(measured, key=lambda record: record["loss"])["step"]
     assert (run.checkpoints / f"step-{best}").is_dir()
+
+
+def test_an_evaluation_measures_no_more_rows_than_it_may(place: Path) -> None:
+    found = {}
+    for most in (0, 1):
+        recipe = changed(
+            tiny_recipe(place, steps=1, every=0), evaluation={"every": 1, "max_rows": most}, data={"held_out": 0.5}
+        )
+        (found[most],) = events(trained(recipe, place, f"measured-{most}")[0], "eval")
+    assert 0 < found[1]["tokens"] < found[0]["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "words"),
+    [
+        ("method", {"rank": 4}, "method.rank was 8 when it was written and is 4 now"),
+        ("method", {"targets": ("q_proj",)}, "method.targets was all-linear"),
+        ("training", {"seed": 7}, "training.seed was 42"),
+        ("data", {"packing": False}, "data.packing was True"),
+    ],
+)
+def test_a_run_does_not_go_on_as_another_one(
+    place: Path, stopped: RunDirectory, section: str, values: dict[str, Any], words: str
+) -> None:
+    inputs = read_inputs(stopped.path)
+    other = replace(inputs, recipe=changed(inputs.recipe, **{section: values}))
+    with EventWriter(stopped.events) as writer, pytest.raises(SftError, match=words):
+        Run(stopped.path, other, ALONE, writer)
+
+
+def test_a_run_goes_on_with_more_steps_and_another_learning_rate(place: Path, stopped: RunDirectory) -> None:
+    inputs = read_inputs(stopped.path)
+    more = replace(inputs, recipe=changed(inputs.recipe, training={"max_steps": 4, "learning_rate": 1e-4}))
+    with EventWriter(stopped.events) as writer:
+        assert Run(stopped.path, more, ALONE, writer).go() == "done"
+    assert list(curve(stopped)) == [1, 2, 3, 4]
+
+
+def test_an_adapter_that_lacks_tensors_is_not_gone_on_with(place: Path, stopped: RunDirectory) -> None:
+    checkpoint = stopped.checkpoints / "step-2"
+    weights = checkpoint / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    tensors.pop(next(iter(tensors)))
+    lacking = place / "lacking"
+    shutil.copytree(checkpoint, lacking)
+    save_file(tensors, lacking / weights.name)
+    inputs = read_inputs(stopped.path)
+    with pytest.raises(SftError, match="another shape"):
+        build(inputs.recipe, inputs.base, lacking, ALONE, lambda stage, done, total: None)
 
 
 def test_patience_ends_a_run_that_gets_no_better_with_its_best(place: Path) -> None:
