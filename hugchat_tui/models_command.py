@@ -10,7 +10,6 @@ import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,7 +104,9 @@ class Command:
         self.args = args
         self.progress = _Telling()
         self.answered = False  # on stdout
-        self._folders = tuple(Path(folder).expanduser() for folder in settings.model.folders)
+        from engine.checkpoints.paths import full_path
+
+        self._folders = tuple(full_path(Path(folder)) for folder in settings.model.folders)
         self._settings = settings
 
     def failed(self, message: str, code: int, hint: str = "", *, name: str = "failed") -> int:
@@ -156,12 +157,12 @@ class Command:
         from difflib import get_close_matches
 
         from engine.checkpoints.hub_cache import parse_hub_reference
+        from engine.checkpoints.paths import full_path
 
-        with suppress(RuntimeError):  # ~nobody
-            path = str(Path(name).expanduser().absolute())
-            found = [row for row in rows if path == row.key or (row.checkpoint and path == str(row.checkpoint.path))]
-            if found:
-                return found[0]
+        path = str(full_path(Path(name)))
+        found = [row for row in rows if path == row.key or (row.checkpoint and path == str(row.checkpoint.path))]
+        if found:
+            return found[0]
         found = [row for row in rows if row.alias == name] or [row for row in rows if row.name == name]
         if len(found) > 1:
             paths = "\n".join(f"  {row.key}" for row in found)

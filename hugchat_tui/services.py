@@ -251,7 +251,9 @@ class Services:
         return downloads
 
     def _folders(self) -> list[Path]:
-        return [Path(folder).expanduser() for folder in self.settings.model.folders]
+        from engine.checkpoints.paths import full_path
+
+        return [full_path(Path(folder)) for folder in self.settings.model.folders]
 
 
 class _Fetch:

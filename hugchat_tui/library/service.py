@@ -16,6 +16,7 @@ from hugchat_tui.common.tasks import start
 from hugchat_tui.library.jobs import Jobs
 from hugchat_tui.library.measuring import free_bytes, measure
 from hugchat_tui.library.telling import OnNotice
+from hugchat_tui.library.typed_paths import is_folder, taken
 from hugchat_tui.library.work import Work
 
 if TYPE_CHECKING:
@@ -177,9 +178,9 @@ class LibraryService:
 
     def _places(self) -> Places:
         from engine.checkpoints.library.scan import Places
-        from engine.checkpoints.paths import data_dir, hub_cache_dir
+        from engine.checkpoints.paths import data_dir, full_path, hub_cache_dir
 
-        folders = tuple(Path(folder).expanduser() for folder in self._services.settings.model.folders)
+        folders = tuple(full_path(Path(folder)) for folder in self._services.settings.model.folders)
         return Places(hub_cache_dir(), data_dir(), folders)
 
     async def details(self, row: Row) -> Details:
@@ -207,7 +208,7 @@ class LibraryService:
     async def add_folder(self, text: str) -> None:
         """Look for checkpoints in one more folder, from now on. Raises SettingsError or OSError."""
         services = self._services
-        if not await asyncio.to_thread(_is_folder, text):
+        if not await asyncio.to_thread(is_folder, text):
             raise EngineError(f"There is no folder {text}.", "Check the path; ~ is your home folder.")
         folders = tuple(dict.fromkeys((*services.settings.model.folders, text)))
         await services.save_setting("model.folders", folders)
@@ -218,7 +219,7 @@ class LibraryService:
         """Why nothing new can be made under a name in the program's models folder, or else as a folder, if it is so."""
         from engine.checkpoints.paths import data_dir, models_dir
 
-        return await asyncio.to_thread(_taken, text, models_dir(data_dir()) if in_models else None)
+        return await asyncio.to_thread(taken, text, models_dir(data_dir()) if in_models else None)
 
     def row(self, key: str) -> Row | None:
         return next((row for row in self.rows if row.key == key), None)
@@ -387,16 +388,3 @@ class LibraryService:
 def _import_modules() -> None:
     for name in _MODULES:
         importlib.import_module(name)
-
-
-def _taken(text: str, models: Path | None) -> str | None:
-    path = Path(text).expanduser().absolute() if models is None else models / text
-    if text and os.path.lexists(path):
-        return f"There is something at {path} already. Choose another name."
-    if models is None and text and not path.parent.is_dir():
-        return f"There is no folder {path.parent}. Make it first, or choose another one."
-    return None
-
-
-def _is_folder(text: str) -> bool:
-    return Path(text).expanduser().is_dir()
