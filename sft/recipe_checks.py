@@ -138,6 +138,10 @@ def _launch(recipe: Recipe) -> list[Problem]:
         found.append(Problem("launch.offload", '"optimizer" needs launch.zero 2 or 3'))
     if launch.offload == "all" and launch.zero < 3:
         found.append(Problem("launch.offload", '"all" needs launch.zero 3'))
+    if recipe.method.dora and launch.zero == 3:
+        found.append(Problem("launch.zero", "3 splits the weights whose norms DoRA takes (method.dora): set it to 2"))
+    if launch.offload != "none" and launch.device == "cpu":
+        found.append(Problem("launch.offload", 'moves what is on a GPU, and launch.device is "cpu": set it to "none"'))
     if launch.engine == "plain" and recipe.world_size > 1:
         message = f'"plain" is one process, and there are {recipe.world_size}: use "ddp", "deepspeed" or "auto"'
         found.append(Problem("launch.engine", message))

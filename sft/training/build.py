@@ -90,6 +90,12 @@ def build(recipe: Recipe, base: Checkpoint, resume_from: Path | None, world: Wor
     engine = engine_of(recipe, world.size)
     dtype = dtype_of(recipe, world.device)
     full = recipe.method.kind == "full"
+    if recipe.launch.offload != "none":
+        if world.device.type != "cuda":
+            raise SftError(
+                "launch.offload moves what is on a GPU, and there is none here.", 'Set launch.offload = "none".'
+            )
+        say("compiling DeepSpeed's optimizer, which takes minutes the first time", 0, 0)
     deepspeed = _deepspeed(recipe, dtype, world) if engine == "deepspeed" else None
     partitioned = deepspeed is not None and recipe.launch.zero == 3
     # With torch alone full weights are kept in float32 and 16 bits are for products; DeepSpeed keeps its own copy.
@@ -98,14 +104,14 @@ def build(recipe: Recipe, base: Checkpoint, resume_from: Path | None, world: Wor
     source = resume_from if full and deepspeed is None and resume_from is not None else base.path
     if partitioned and recipe.method.base_bits == 4:
         raise SftError("A base in 4 bits cannot be split by ZeRO-3.", "Set launch.zero = 2, or method.base_bits = 16.")
-    with _in_parts(deepspeed, partitioned):
+    with _loading_in_parts(deepspeed, partitioned):
         loaded = _load(source, torch.device("cpu") if partitioned else world.device, stored, recipe, say)
-        model = loaded.model
-        if recipe.model.attention != "auto":
-            _set_attention(model, recipe.model.attention)
-        _check_length(model, recipe.data.max_length)
-        torch.manual_seed(recipe.training.seed)  # before the adapter's matrices are drawn
-        adapted = None if full else _adapt(model, recipe)
+    model = loaded.model
+    if recipe.model.attention != "auto":
+        _set_attention(model, recipe.model.attention)
+    _check_length(model, recipe.data.max_length)
+    torch.manual_seed(recipe.training.seed)  # before the adapter's matrices are drawn
+    adapted = None if full else _adapt(model, recipe)
     if adapted is None:
         model.requires_grad_(True)
     elif resume_from is not None and deepspeed is None:
@@ -132,8 +138,8 @@ def _load(path: Path, device: torch.device, dtype: torch.dtype, recipe: Recipe, 
     return load_checkpoint(path, None, device, dtype, say)
 
 
-def _in_parts(deepspeed: dict[str, Any] | None, partitioned: bool) -> AbstractContextManager[object]:
-    """While transformers loads weights, each rank keeps its share only; PEFT gathers what it must look at (DoRA)."""
+def _loading_in_parts(deepspeed: dict[str, Any] | None, partitioned: bool) -> AbstractContextManager[object]:
+    """While transformers loads weights, each rank keeps its share of them only."""
     if not partitioned or deepspeed is None:
         return nullcontext()
     from transformers.integrations import HfDeepSpeedConfig

@@ -105,6 +105,8 @@ BROKEN = [
     ("[launch]\nzero = true", ["launch.zero"], "true is none of"),
     ('[launch]\nzero = 2\nengine = "ddp"', ["launch.zero"], 'set that to "deepspeed"'),
     ('[launch]\noffload = "optimizer"\nzero = 1', ["launch.offload"], "needs launch.zero 2 or 3"),
+    ('[launch]\noffload = "all"\nzero = 3\ndevice = "cpu"', ["launch.offload"], "moves what is on a GPU"),
+    ("[method]\ndora = true\n[launch]\nzero = 3", ["launch.zero"], "whose norms DoRA takes"),
     ('[launch]\noffload = "all"\nzero = 2', ["launch.offload"], "needs launch.zero 3"),
     ('[launch]\nranks = 2\nengine = "plain"', ["launch.engine"], "is one process, and there are 2"),
     ("[launch]\nnodes = 2", ["launch.nodes"], "need launch.rendezvous or launch.hostfile"),
