@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import msgspec
 
 from engine import protocol
+from engine.process import WorkerLog
 
 _READ_BYTES = 1 << 16  # one wake-up of the loop takes everything readable, up to this: about 2 ms of decoding
 
@@ -71,3 +75,20 @@ class Channel(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set_result(None)
+
+
+async def open_channel() -> tuple[Channel, WorkerLog, socket.socket, int]:
+    """A channel and a log: our ends connected to the loop, the worker's as socket and descriptor."""
+    loop = asyncio.get_running_loop()
+    with ExitStack() as undo:
+        ours, theirs = socket.socketpair()
+        undo.callback(ours.close)
+        undo.callback(theirs.close)
+        log_end, their_log_end = os.pipe()
+        undo.callback(os.close, their_log_end)
+        log_file = undo.enter_context(os.fdopen(log_end, "rb", buffering=0))
+        _, channel = await loop.create_unix_connection(Channel, sock=ours)
+        undo.callback(channel.abort)
+        _, log = await loop.connect_read_pipe(WorkerLog, log_file)
+        undo.pop_all()
+        return channel, log, theirs, their_log_end

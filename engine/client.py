@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-import os
 import signal
-import socket
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
 from engine import protocol
-from engine.channel import Channel
+from engine.channel import Channel, open_channel
 from engine.errors import EngineError, ProtocolMismatchError, WorkerDiedError, error_from_code
 from engine.generation import BACKLOG_HIGH, BACKLOG_LOW, CANCEL_PATIENCE_S, Generation
 from engine.process import WorkerLog, WorkerProcess
@@ -31,10 +28,10 @@ _T = TypeVar("_T")
 
 
 class _Loading:
-    """A Load that was not answered yet."""
+    """A Load or Adapt that was not answered yet. what: its path."""
 
-    def __init__(self, path: str, on_progress: ProgressCallback | None) -> None:
-        self.path = path
+    def __init__(self, what: str, on_progress: ProgressCallback | None) -> None:
+        self.what = what
         self.on_progress = on_progress
         self.answer: asyncio.Future[protocol.ModelInfo | EngineError] = asyncio.get_running_loop().create_future()
 
@@ -77,7 +74,7 @@ class Worker:
         ProtocolMismatchError, or EngineError when no process can be started.
         """
         try:
-            channel, log, their_channel, their_log = await _open_channel()
+            channel, log, their_channel, their_log = await open_channel()
         except OSError as error:
             raise _not_started(error) from error
         process = WorkerProcess(["--nice", str(nice), "--session", session], their_channel, their_log)
@@ -136,6 +133,7 @@ class Worker:
         base: Path | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        spare: int = 0,
         on_progress: ProgressCallback | None = None,
     ) -> protocol.ModelInfo:
         """Load a checkpoint from absolute paths (see protocol.Load). Raises the EngineError that the worker
@@ -149,8 +147,24 @@ class Worker:
             base=None if base is None else str(base),
             device=device,
             dtype=dtype,
+            spare=spare,
         )
-        loading = self._loads[request.id] = _Loading(request.path, on_progress)
+        return await self._load(request, request.path, on_progress)
+
+    async def adapt(
+        self, adapter: Path | None, *, spare: int = 0, on_progress: ProgressCallback | None = None
+    ) -> protocol.ModelInfo:
+        """Put another adapter into the base that is loaded, or none (see protocol.Adapt). Raises and is cancelled as
+        `load`; after an error that the worker reports, it holds what it held before.
+        """
+        path = None if adapter is None else str(adapter)
+        request = protocol.Adapt(id=next(self._ids), adapter=path, spare=spare)
+        return await self._load(request, path or "no adapter", on_progress)
+
+    async def _load(
+        self, request: protocol.Load | protocol.Adapt, what: str, on_progress: ProgressCallback | None
+    ) -> protocol.ModelInfo:
+        loading = self._loads[request.id] = _Loading(what, on_progress)
         self._note_activity()
         self._channel.send(request)
         try:
@@ -368,7 +382,7 @@ class Worker:
         if not self._warm.done():
             return "while importing its libraries"
         if self._loads:
-            return f"while loading {next(iter(self._loads.values())).path}"
+            return f"while loading {next(iter(self._loads.values())).what}"
         return "while answering" if self._generations else "while idle"
 
 
@@ -377,20 +391,3 @@ def _not_started(error: OSError) -> EngineError:
         f"The engine worker cannot be started: {error.strerror or error}.",
         "Make room (processes, open files or memory ran out, or Python was moved) and try again.",
     )
-
-
-async def _open_channel() -> tuple[Channel, WorkerLog, socket.socket, int]:
-    """A channel and a log: our ends connected to the loop, the worker's as socket and descriptor."""
-    loop = asyncio.get_running_loop()
-    with ExitStack() as undo:
-        ours, theirs = socket.socketpair()
-        undo.callback(ours.close)
-        undo.callback(theirs.close)
-        log_end, their_log_end = os.pipe()
-        undo.callback(os.close, their_log_end)
-        log_file = undo.enter_context(os.fdopen(log_end, "rb", buffering=0))
-        _, channel = await loop.create_unix_connection(Channel, sock=ours)
-        undo.callback(channel.abort)
-        _, log = await loop.connect_read_pipe(WorkerLog, log_file)
-        undo.pop_all()
-        return channel, log, theirs, their_log_end

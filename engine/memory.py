@@ -141,9 +141,9 @@ def with_overhead(weights: int) -> int:
 
 def load_estimate(checkpoint: Checkpoint, base: Checkpoint | None, dtype: str, on_gpu: bool) -> int:
     """What loading takes at its peak. base: of an adapter. dtype: as asked of the worker."""
-    weights = _weights(checkpoint, dtype, on_gpu)
+    weights = weights_estimate(checkpoint, dtype, on_gpu)
     if base is not None:
-        weights += _weights(base, dtype, on_gpu)
+        weights += weights_estimate(base, dtype, on_gpu)
     return with_overhead(weights)
 
 
@@ -152,7 +152,8 @@ def number_width(dtype: str, on_gpu: bool) -> int:
     return _WIDTHS.get(dtype) or (2 if on_gpu or cpu_has_bf16() else 4)
 
 
-def _weights(checkpoint: Checkpoint, dtype: str, on_gpu: bool) -> int:
+def weights_estimate(checkpoint: Checkpoint, dtype: str, on_gpu: bool) -> int:
+    """What the weights alone take while they are loaded."""
     width = number_width(dtype, on_gpu)
     if checkpoint.kind == "gguf" and not on_gpu:
         width = max(width, 4)  # its blocks are unpacked to float32 first

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from engine import memory, protocol
+from engine import protocol
 from engine.checkpoints.model import Checkpoint
 from engine.client import DEFAULT_SESSION, WORKER_NICE, ProgressCallback, Worker
 from engine.errors import (
     CheckpointNotFoundError,
     CheckpointRefusedError,
     EngineError,
-    NotEnoughMemoryError,
 )
 from engine.memory import Memory, human
+from engine.slots import RAM, Slot, estimate, measure, measure_place, not_enough, room
 
 RAM_SHARE = 0.8
 VRAM_SHARE = 0.9
 SPARE_DELAY_S = 1.0  # of quiet before a spare worker's imports may take a core
-
-_RAM = "RAM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,38 +34,6 @@ class Resident:
     state: Literal["loading", "busy", "idle"]
     bytes: int
     info: protocol.ModelInfo | None
-
-
-@dataclass(eq=False, slots=True)
-class _Slot:
-    """One checkpoint on one device in one dtype. place: RAM, or a GPU as torch names it."""
-
-    key: str
-    checkpoint: Checkpoint
-    device: str
-    dtype: str
-    acquired_at: float
-    place: str = _RAM
-    bytes: int = 0
-    loading: asyncio.Task[None] | None = None
-    loaded: bool = False
-    worker: Worker | None = None
-    waiters: int = 0
-    listeners: list[ProgressCallback] = field(default_factory=list)
-
-    @property
-    def state(self) -> Literal["loading", "busy", "idle"]:
-        if self.worker is None or not self.loaded:
-            return "loading"
-        return "busy" if self.worker.busy or self.waiters else "idle"
-
-    @property
-    def last_used(self) -> float:
-        return self.acquired_at if self.worker is None else max(self.acquired_at, self.worker.last_active)
-
-    def report(self, progress: protocol.LoadProgress) -> None:
-        for listener in self.listeners:
-            listener(progress)
 
 
 def slot_key(checkpoint: Checkpoint, device: str = "auto", dtype: str = "auto") -> str:
@@ -95,7 +61,7 @@ class EnginePool:
         self._ram_budget = ram_budget
         self._worker_niceness = worker_niceness
         self._session = session
-        self._slots: dict[str, _Slot] = {}
+        self._slots: dict[str, Slot] = {}
         self._deciding = asyncio.Lock()
         self._spare: Worker | None = None
         self._spare_task: asyncio.Task[None] | None = None
@@ -113,10 +79,13 @@ class EnginePool:
         on_progress: ProgressCallback | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        keep: Collection[str] = (),
     ) -> Worker:
         """The worker that holds the checkpoint, loading it first if need be. Calls at the same time share one
         load.
 
+        An idle worker that holds the same base, with another adapter or with none, is changed into this one instead,
+        unless `keep` names its key: its checkpoint is not resident any more then, and is had back in the same way.
         Ask the worker for a reply before awaiting anything else: an idle worker may be unloaded for another
         checkpoint. Cancelling the only call that waits for a load stops the load. Raises EngineErrors.
         """
@@ -126,8 +95,8 @@ class EnginePool:
         now = asyncio.get_running_loop().time()
         slot = self._slots.get(key)
         if slot is None or (slot.loaded and slot.worker and not slot.worker.alive):
-            slot = self._slots[key] = _Slot(key, checkpoint, device, dtype, now)
-            slot.loading = self._start(self._load(slot))
+            slot = self._slots[key] = Slot(key, checkpoint, device, dtype, now)
+            slot.loading = self._start(self._load(slot, self._take_same_base(slot, keep)))
         slot.acquired_at = now
         if not slot.loaded:
             await self._wait_for(slot, on_progress)
@@ -172,7 +141,7 @@ class EnginePool:
 
     # Loading.
 
-    async def _wait_for(self, slot: _Slot, on_progress: ProgressCallback | None) -> None:
+    async def _wait_for(self, slot: Slot, on_progress: ProgressCallback | None) -> None:
         assert slot.loading is not None
         slot.waiters += 1
         if on_progress is not None:
@@ -192,22 +161,54 @@ class EnginePool:
         if error is not None:
             raise copy.copy(error)
 
-    async def _load(self, slot: _Slot) -> None:
+    def _take_same_base(self, slot: Slot, keep: Collection[str]) -> Slot | None:
+        """The one used longest ago of those that can be changed into the slot's checkpoint, off the table."""
+        found = [
+            other
+            for other in self._slots.values()
+            if other.can_change and other.key not in keep and other is not slot and slot.checkpoint.problem is None
+            if (other.base, other.device, other.dtype) == (slot.base, slot.device, slot.dtype)
+        ]
+        return self._slots.pop(min(found, key=lambda other: other.last_used).key) if found else None
+
+    async def _change(self, slot: Slot, before: Slot) -> bool:
+        """Let the worker of another slot hold this one's checkpoint; False when it goes on holding what it held."""
+        worker = slot.worker = before.worker
+        assert worker is not None, "it can be changed"
+        slot.place = before.place
+        try:
+            spare = await self._reserve(slot, before.bytes)
+            adapter = slot.checkpoint.path if slot.checkpoint.kind == "adapter" else None
+            await worker.adapt(adapter, spare=spare, on_progress=slot.report)
+        except EngineError:
+            slot.worker, slot.bytes = None, 0
+            if worker.alive and before.key not in self._slots:
+                self._slots[before.key] = before
+            else:
+                await worker.close()
+            return False
+        before.worker = None  # its death is not told twice
+        return True
+
+    async def _load(self, slot: Slot, same_base: Slot | None) -> None:
         if slot.checkpoint.problem is not None:
             self._forget(slot)
             raise CheckpointRefusedError(f"{slot.checkpoint.name} cannot be loaded. {slot.checkpoint.problem}")
         try:
-            await self._make_room(slot)
-            slot.worker = await self._take_spare()
-            info = await slot.worker.load(
-                slot.checkpoint.path,
-                base=slot.checkpoint.base,
-                device=slot.device,
-                dtype=slot.dtype,
-                on_progress=slot.report,
-            )
-            slot.place = info.device if info.device.startswith("cuda") else _RAM
-            await asyncio.to_thread(_measure, [slot])
+            if same_base is None or not await self._change(slot, same_base):
+                spare = await self._make_room(slot)
+                slot.worker = await self._take_spare()
+                info = await slot.worker.load(
+                    slot.checkpoint.path,
+                    base=slot.checkpoint.base,
+                    device=slot.device,
+                    dtype=slot.dtype,
+                    spare=spare,
+                    on_progress=slot.report,
+                )
+                slot.place = info.device if info.device.startswith("cuda") else RAM
+            assert slot.worker is not None, "it has loaded the checkpoint"
+            await asyncio.to_thread(measure, [slot])
             slot.loaded = True
             slot.worker.died.add_done_callback(partial(self._on_death, slot))
         except BaseException as error:
@@ -227,11 +228,11 @@ class EnginePool:
         else:
             await worker.close()
 
-    def _forget(self, slot: _Slot) -> None:
+    def _forget(self, slot: Slot) -> None:
         if self._slots.get(slot.key) is slot:
             del self._slots[slot.key]
 
-    def _on_death(self, slot: _Slot, died: asyncio.Future[EngineError | None]) -> None:
+    def _on_death(self, slot: Slot, died: asyncio.Future[EngineError | None]) -> None:
         self._forget(slot)
         error = died.result()
         if error is not None and slot.worker is not None and not slot.worker.was_busy:
@@ -292,25 +293,28 @@ class EnginePool:
 
     # Memory.
 
-    async def _make_room(self, slot: _Slot) -> None:
+    async def _make_room(self, slot: Slot) -> int:
         """Reserve what the load will take, unloading idle checkpoints for it, least recently used first.
 
-        Raises NotEnoughMemoryError, before anything is unloaded, when that would not be enough.
+        Returns the bytes that an adapter's base may take once more. Raises NotEnoughMemoryError, before anything is
+        unloaded, when that would not be enough.
         """
         async with self._deciding:
-            slot.place, needed = await asyncio.to_thread(_estimate, slot)
+            slot.place, needed, kept = await asyncio.to_thread(estimate, slot)
+            spare = 0
             while True:
                 others = [other for other in self._slots.values() if other is not slot and other.place == slot.place]
-                limits = await asyncio.to_thread(_measure_place, slot.place, others)
+                limits = await asyncio.to_thread(measure_place, slot.place, others)
                 if limits is None:  # nothing is known of this GPU's memory: the worker will find out
                     break
                 budget = self._budget(slot.place, limits)
-                free = _free(budget, limits, others)
+                free = room(budget, limits, others)
                 if needed <= free:
+                    spare = min(kept, free - needed)
                     break
                 idle = [other for other in others if other.state == "idle"]
                 if needed > free + sum(other.bytes for other in idle):
-                    raise _not_enough(slot, needed, free, budget, others)
+                    raise not_enough(slot, needed, free, budget, others)
                 victim = min(idle, key=lambda other: other.last_used)
                 self._on_notice(
                     f"Unloaded {victim.checkpoint.name} ({human(victim.bytes)}) to make room for "
@@ -318,74 +322,21 @@ class EnginePool:
                     f"{human(budget)} was free."
                 )
                 await self.unload(victim.key)
-            slot.bytes = needed
+            slot.bytes = needed + spare
+            return spare
+
+    async def _reserve(self, slot: Slot, held: int) -> int:
+        """Reserve what the slot's worker, which holds so many bytes already, may take for another adapter."""
+        async with self._deciding:
+            _, _, kept = await asyncio.to_thread(estimate, slot)
+            others = [other for other in self._slots.values() if other is not slot and other.place == slot.place]
+            limits = await asyncio.to_thread(measure_place, slot.place, others)
+            free = 0 if limits is None else room(self._budget(slot.place, limits) - held, limits, others)
+            spare = max(0, min(kept, free))
+            slot.bytes = held + spare
+            return spare
 
     def _budget(self, place: str, limits: Memory) -> int:
-        if place == _RAM:
+        if place == RAM:
             return self._ram_budget if self._ram_budget is not None else int(limits.total * RAM_SHARE)
         return int(limits.total * VRAM_SHARE)
-
-
-def _estimate(slot: _Slot) -> tuple[str, int]:
-    """Where the checkpoint will go, and how much it will take there."""
-    from engine.checkpoints.describe import describe
-
-    place = _RAM
-    if slot.device.startswith("cuda"):
-        place = "cuda:0" if slot.device == "cuda" else slot.device
-    elif slot.device == "auto" and memory.vram():
-        place = "cuda:0"
-    base = describe(slot.checkpoint.base) if slot.checkpoint.base is not None else None
-    return place, memory.load_estimate(slot.checkpoint, base, slot.dtype, on_gpu=place != _RAM)
-
-
-def _measure(slots: list[_Slot]) -> None:
-    """Replace the estimates of loaded checkpoints by what they take; what is on a GPU cannot be measured."""
-    for slot in slots:
-        if slot.worker is not None and slot.worker.info is not None:
-            if slot.place == _RAM:
-                slot.bytes = memory.resident_set(slot.worker.pid)
-            else:
-                slot.bytes = memory.with_overhead(slot.worker.info.weight_bytes)
-
-
-def _measure_place(place: str, slots: list[_Slot]) -> Memory | None:
-    """What the place holds in total and has available after the loads under way; None when unknown."""
-    _measure(slots)
-    limits: Memory | None
-    if place == _RAM:
-        limits = memory.ram()
-    else:
-        gpus = memory.vram()
-        number = int(place.removeprefix("cuda:"))
-        limits = gpus[number] if gpus is not None and number < len(gpus) else None
-    if limits is None:
-        return None
-    still_to_come = sum(
-        max(0, slot.bytes - (memory.resident_set(slot.worker.pid) if slot.worker and place == _RAM else 0))
-        for slot in slots
-        if not slot.loaded
-    )
-    return Memory(limits.total, limits.available - still_to_come)
-
-
-def _free(budget: int, limits: Memory, others: list[_Slot]) -> int:
-    return min(budget - sum(other.bytes for other in others), limits.available)
-
-
-def _not_enough(slot: _Slot, needed: int, free: int, budget: int, others: list[_Slot]) -> NotEnoughMemoryError:
-    where = "memory" if slot.place == _RAM else f"memory of {slot.place}"
-    message = (
-        f"{slot.checkpoint.name} needs about {human(needed)} of {where}; {human(max(0, free))} is free "
-        f"of a budget of {human(budget)}."
-    )
-    working = [other.checkpoint.name for other in others if other.state != "idle"]
-    if working:
-        return NotEnoughMemoryError(
-            message,
-            f"Wait for {', '.join(working)} or stop it, then try again; or choose a smaller checkpoint.",
-        )
-    advice = "Choose a smaller or quantized checkpoint, or dtype bfloat16"
-    if slot.place != _RAM:
-        advice += ", or device cpu"
-    return NotEnoughMemoryError(message, f"{advice}; or close other programs.")

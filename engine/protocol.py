@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 
 Role = Literal["system", "user", "assistant"]
@@ -51,7 +51,8 @@ class Load(msgspec.Struct, tag="load", frozen=True, kw_only=True):
 
     path: a model directory, a GGUF file, or an adapter directory. base: the base model's directory or GGUF
     file, required for an adapter. device: "auto", "cpu", "cuda", "cuda:N" or "mps". dtype: "auto", "float32",
-    "bfloat16" or "float16".
+    "bfloat16" or "float16". spare: bytes on the device, beyond what the load takes, that may hold the base's own
+    weights beside those with the adapter in them: what Adapt needs to have them back.
     """
 
     id: int
@@ -59,6 +60,18 @@ class Load(msgspec.Struct, tag="load", frozen=True, kw_only=True):
     base: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    spare: int = 0
+
+
+class Adapt(msgspec.Struct, tag="adapt", frozen=True, kw_only=True):
+    """Put another adapter into the base that is loaded, or none. Answered by LoadProgress*, then Loaded or Failed.
+
+    adapter: its directory. spare: as in Load. After Failed everything is as it was before.
+    """
+
+    id: int
+    adapter: str | None
+    spare: int = 0
 
 
 class Generate(msgspec.Struct, tag="generate", frozen=True, kw_only=True):
@@ -83,7 +96,7 @@ class Cancel(msgspec.Struct, tag="cancel", frozen=True):
     id: int
 
 
-Request = Load | Generate | Cancel
+Request = Load | Adapt | Generate | Cancel
 
 
 # Events, from the worker to the screen.
@@ -123,6 +136,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int
     template: Literal["checkpoint", "hugchat"]
     adapter: str | None = None
+    kept_bytes: int = 0  # of the base's own weights, kept beside those with the adapter in them
     notes: tuple[str, ...] = ()  # what a person should know: dtype chosen because ..., tied weights rebuilt, ...
 
 

@@ -31,6 +31,11 @@ def runs_dir(data: Path) -> Path:
     return data / "runs"
 
 
+def datasets_dir(data: Path) -> Path:
+    """Data sets that this program made of conversations."""
+    return data / "datasets"
+
+
 def downloads_dir(data: Path) -> Path:
     """One directory a download that is not done, or was not when the program ended."""
     return data / "downloads"

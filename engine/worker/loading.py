@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pickle
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,13 +22,13 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from engine.errors import CheckpointNotFoundError, CheckpointRefusedError
-from engine.worker.refusal import check_adapter, check_causal, check_model_directory
+from engine.errors import CheckpointNotFoundError, CheckpointRefusedError, EngineError
+from engine.worker.adapters import Originals, merge, only_adds, take_out
+from engine.worker.refusal import check_adapter, check_causal, check_model_directory, named
 
 Progress = Callable[[str, int, int], None]
 
 _REPORT_EVERY_S = 0.05
-_NAMED_TENSORS = 5
 _LONGEST_REASON = 500
 _STAGES = {
     "Loading weights": "reading weights",
@@ -58,16 +57,24 @@ class LoadedCheckpoint:
     tokenizer_path: Path
     adapter: str | None
     notes: tuple[str, ...]
+    base_notes: tuple[str, ...] = ()  # those that hold without the adapter as well
+    originals: Originals | None = None  # what takes the adapter out again, where that was kept
 
 
 def load_checkpoint(
-    path: Path, base: Path | None, device: torch.device, dtype: torch.dtype, progress: Progress
+    path: Path,
+    base: Path | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    progress: Progress,
+    spare: int = 0,
 ) -> LoadedCheckpoint:
     """The model in evaluation mode on the device, with its tokenizer; an adapter is merged into its base.
 
     path: a model directory, a GGUF file, or an adapter directory, for which base is the model's directory
-    or GGUF file. Nothing is downloaded and no code of a checkpoint is run. Raises CheckpointNotFoundError,
-    CheckpointRefusedError, MemoryError or torch.OutOfMemoryError.
+    or GGUF file. spare: bytes that the base's own weights may take beside those an adapter made of them. Nothing is
+    downloaded and no code of a checkpoint is run. Raises CheckpointNotFoundError, CheckpointRefusedError, MemoryError
+    or torch.OutOfMemoryError.
     """
     is_adapter = (path / "adapter_config.json").is_file()
     model_path = path
@@ -84,19 +91,61 @@ def load_checkpoint(
     progress("reading the configuration", 0, 0)
     if model_path.is_dir():
         check_model_directory(model_path)
-    has_own = is_adapter and all((path / name).is_file() for name in _TOKENIZER_FILES)
-    tokenizer_path = path if has_own else model_path
+    tokenizer_path = _tokenizer_path(path if is_adapter else None, model_path)
     progress("reading the tokenizer", 0, 0)
     with refusing(tokenizer_path):
         tokenizer = _load_tokenizer(tokenizer_path)
     with refusing(model_path):
-        model, notes = _load_model(model_path, device, dtype, progress)
-    if is_adapter:
-        progress("merging the adapter", 0, 0)
-        with refusing(path):
-            model = _with_adapter(model, path)
-        notes.append(f"the adapter {path.name} is merged into {model_path.name}")
-    return LoadedCheckpoint(model, tokenizer, tokenizer_path, path.name if is_adapter else None, tuple(notes))
+        model, model_notes = _load_model(model_path, device, dtype, progress)
+    notes = tuple(model_notes)
+    loaded = LoadedCheckpoint(model, tokenizer, tokenizer_path, None, notes, notes)
+    return _with_adapter(loaded, path, model_path, progress, spare) if is_adapter else loaded
+
+
+def exchange_adapter(
+    loaded: LoadedCheckpoint, adapter: Path | None, base: Path, progress: Progress, spare: int
+) -> LoadedCheckpoint:
+    """The same model with another adapter in it, or with none; `loaded` is of no use any more.
+
+    base: where the model was loaded from. spare: as `load_checkpoint` has it. Raises EngineError when the base's own
+    weights were not or cannot be kept, and what `load_checkpoint` raises; see adapters.undone_on_failure.
+    """
+    if loaded.adapter is not None and loaded.originals is None:
+        raise EngineError(f"The weights of {base.name} without {loaded.adapter} were not kept.")
+    if adapter is not None:
+        check_adapter(adapter)
+        with refusing(adapter):
+            if not only_adds(adapter):
+                raise EngineError(f"The adapter {adapter.name} does more than to add to the weights of {base.name}.")
+    tokenizer, tokenizer_path = loaded.tokenizer, _tokenizer_path(adapter, base)
+    if tokenizer_path != loaded.tokenizer_path:
+        progress("reading the tokenizer", 0, 0)
+        with refusing(tokenizer_path):
+            tokenizer = _load_tokenizer(tokenizer_path)
+    take_out(loaded.originals or ())
+    plain = LoadedCheckpoint(loaded.model, tokenizer, tokenizer_path, None, loaded.base_notes, loaded.base_notes)
+    if adapter is None:
+        return plain
+    changed = _with_adapter(plain, adapter, base, progress, spare)
+    if changed.originals is None:
+        raise EngineError(f"The weights of {base.name} without {adapter.name} cannot be kept.")
+    return changed
+
+
+def _with_adapter(
+    loaded: LoadedCheckpoint, adapter: Path, base: Path, progress: Progress, spare: int
+) -> LoadedCheckpoint:
+    progress("merging the adapter", 0, 0)
+    with refusing(adapter):
+        originals = merge(loaded.model, adapter, spare)
+    note = f"the adapter {adapter.name} is merged into {base.name}"
+    return replace(loaded, adapter=adapter.name, notes=(*loaded.base_notes, note), originals=originals)
+
+
+def _tokenizer_path(adapter: Path | None, base: Path) -> Path:
+    """An adapter's own tokenizer counts, where it brings one."""
+    has_own = adapter is not None and all((adapter / name).is_file() for name in _TOKENIZER_FILES)
+    return adapter if adapter is not None and has_own else base
 
 
 def context_length(config: PreTrainedConfig) -> int:
@@ -135,11 +184,11 @@ def _load_model(
     if missing := sorted(report["missing_keys"]):
         # transformers fills them with random numbers and says so in a log.
         raise CheckpointRefusedError(
-            f"{path.name} lacks tensors that its model needs: {_some(missing)}.",
+            f"{path.name} lacks tensors that its model needs: {named(missing)}.",
             "The download may be incomplete, or the config belongs to another model: download it again.",
         )
     unused = sorted(report["unexpected_keys"])
-    return model.eval(), [f"not used by the model: {_some(unused)}"] if unused else []
+    return model.eval(), [f"not used by the model: {named(unused)}"] if unused else []
 
 
 def _load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
@@ -150,30 +199,6 @@ def _load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 def _location(path: Path) -> tuple[Path, dict[str, str]]:
     """The directory to load from, and the argument that names a GGUF file in it."""
     return (path, {}) if path.is_dir() else (path.parent, {"gguf_file": path.name})
-
-
-def _with_adapter(model: PreTrainedModel, path: Path) -> PreTrainedModel:
-    """The model with the adapter's weights added to its own, so that it runs as fast as without."""
-    from peft import PeftModel, get_peft_model_state_dict
-    from peft.utils import load_peft_weights
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what they warn of, missing tensors, is checked below
-        adapted = PeftModel.from_pretrained(model, str(path), is_trainable=False, local_files_only=True)
-    there = load_peft_weights(str(path), device="cpu", local_files_only=True).keys()
-    if missing := sorted(get_peft_model_state_dict(adapted).keys() - there):
-        raise CheckpointRefusedError(
-            f"The adapter {path.name} lacks tensors that its config promises: {_some(missing)}.",
-            "The file may be incomplete, or the adapter belongs to another model: download it again.",
-        )
-    merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
-    return merged.eval()
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NAMED_TENSORS])
-    more = len(names) - _NAMED_TENSORS
-    return f"{shown} and {more} more" if more > 0 else shown
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
@@ -18,6 +18,14 @@ from engine.errors import CheckpointRefusedError
 # The kinds of adapter that are weights beside the model's own. Prompt-learning kinds are not: some load a
 # tokenizer named in their config.
 ADAPTER_KINDS = frozenset(("LORA", "ADALORA", "IA3", "LOHA", "LOKR"))
+_NAMED_TENSORS = 5
+
+
+def named(tensors: Sequence[str]) -> str:
+    """The first of some tensors, and how many more there are."""
+    shown = ", ".join(tensors[:_NAMED_TENSORS])
+    more = len(tensors) - _NAMED_TENSORS
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def read_json(path: Path) -> dict[str, object]:

@@ -19,6 +19,8 @@ from engine.worker.channel import Channel
 
 _log = logging.getLogger(__name__)
 
+Work = protocol.Load | protocol.Adapt | protocol.Generate
+
 _NO_TIME = protocol.Timings(queued_s=0.0, prefill_s=0.0, first_token_s=0.0, decode_s=0.0, tokens_per_second=0.0)
 
 
@@ -27,6 +29,8 @@ class LoadedSession(Protocol):
 
     @property
     def info(self) -> protocol.ModelInfo: ...
+
+    def adapt(self, request: protocol.Adapt, progress: Callable[[str, int, int], None]) -> LoadedSession: ...
 
     def generate(
         self,
@@ -47,7 +51,7 @@ class Inbox:
     def __init__(self, answer: Callable[[protocol.Event], None]) -> None:
         """answer: sends an event without waiting."""
         self._answer = answer
-        self._waiting: deque[tuple[protocol.Load | protocol.Generate, float]] = deque()
+        self._waiting: deque[tuple[Work, float]] = deque()
         self._arrived = threading.Condition()
         self._current: int | None = None
         self._cancelled = False
@@ -63,7 +67,7 @@ class Inbox:
             else:
                 self._cancel_waiting(request.id)
 
-    def take(self) -> tuple[protocol.Load | protocol.Generate, float]:
+    def take(self) -> tuple[Work, float]:
         """The next request and when it came (time.perf_counter); the one before it is over."""
         with self._arrived:
             self._current = None
@@ -110,6 +114,8 @@ def serve(sock: socket.socket, session_module: str) -> None:
                 session = _load(session_class, request, channel)
             elif session is None:
                 raise EngineError("No checkpoint is loaded.", "Load one first.")
+            elif isinstance(request, protocol.Adapt):
+                session = _adapt(session, request, channel)
             else:
                 _generate(session, request, channel, inbox, received_at)
         except Exception as error:  # noqa: BLE001 (whatever went wrong is reported)
@@ -128,12 +134,22 @@ def _import_heavy(session_module: str, channel: Channel) -> SessionClass:
 
 
 def _load(session_class: SessionClass, request: protocol.Load, channel: Channel) -> LoadedSession:
+    session = session_class.load(request, _progress(request, channel))
+    channel.send(protocol.Loaded(id=request.id, info=session.info))
+    return session
+
+
+def _adapt(session: LoadedSession, request: protocol.Adapt, channel: Channel) -> LoadedSession:
+    adapted = session.adapt(request, _progress(request, channel))
+    channel.send(protocol.Loaded(id=request.id, info=adapted.info))
+    return adapted
+
+
+def _progress(request: protocol.Load | protocol.Adapt, channel: Channel) -> Callable[[str, int, int], None]:
     def progress(stage: str, done: int, total: int) -> None:
         channel.send(protocol.LoadProgress(id=request.id, stage=stage, done=done, total=total))
 
-    session = session_class.load(request, progress)
-    channel.send(protocol.Loaded(id=request.id, info=session.info))
-    return session
+    return progress
 
 
 def _generate(
@@ -151,7 +167,7 @@ def _generate(
         raise RuntimeError("the generation ended without saying how")
 
 
-def _failed(request: protocol.Load | protocol.Generate, error: Exception) -> protocol.Failed:
+def _failed(request: Work, error: Exception) -> protocol.Failed:
     failure = _as_engine_error(error, request)
     return protocol.Failed(
         id=request.id, code=failure.code, message=_sendable(failure.message), hint=_sendable(failure.hint)
@@ -163,17 +179,17 @@ def _sendable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _as_engine_error(error: Exception, request: protocol.Load | protocol.Generate) -> EngineError:
+def _as_engine_error(error: Exception, request: Work) -> EngineError:
     """The error to report. Anything that is not an EngineError goes to the log with its traceback."""
     if isinstance(error, EngineError):
         return error
-    doing = "loading the checkpoint" if isinstance(request, protocol.Load) else "answering"
+    doing = "answering" if isinstance(request, protocol.Generate) else "loading the checkpoint"
     _log.error("%s failed", doing, exc_info=error)
     if _is_out_of_memory(error):
         advice = (
-            "Choose a smaller or quantized checkpoint, or load it with dtype bfloat16."
-            if isinstance(request, protocol.Load)
-            else "Shorten the conversation, or load a smaller checkpoint."
+            "Shorten the conversation, or load a smaller checkpoint."
+            if isinstance(request, protocol.Generate)
+            else "Choose a smaller or quantized checkpoint, or load it with dtype bfloat16."
         )
         return NotEnoughMemoryError(f"The memory was not enough for {doing}: {_one_line(error)}.", advice)
     return EngineError(

@@ -12,14 +12,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from engine import protocol
 from engine.chat_templates.render import TemplateRenderer
 from engine.errors import EngineError
+from engine.worker.adapters import undone_on_failure
 from engine.worker.devices import choose_device, choose_dtype, device_name
 from engine.worker.generation import Reader
 from engine.worker.kv_cache import new_cache
-from engine.worker.loading import LoadedCheckpoint, context_length, load_checkpoint
+from engine.worker.loading import LoadedCheckpoint, context_length, exchange_adapter, load_checkpoint
 from engine.worker.prefix_cache import PrefixCache
 from engine.worker.prompt import PromptBuilder, chat_format
 from engine.worker.reply import Emit, ReplyWriter
-from engine.worker.trial import try_model
+from engine.worker.trial import try_model, try_numbers
 from engine.worker.warmup import warm_up
 
 __all__ = ["Session", "warm_up"]
@@ -33,10 +34,24 @@ _UNSTATED_CONTEXT = 2048
 class Session:
     """A model, its tokenizer and template, and the KV caches of its conversations. One thread."""
 
-    def __init__(self, loaded: LoadedCheckpoint, path: Path, device: torch.device, dtype_note: str) -> None:
+    def __init__(
+        self,
+        loaded: LoadedCheckpoint,
+        path: Path,
+        base: Path,
+        device: torch.device,
+        dtype_note: str,
+        before: Session | None = None,
+    ) -> None:
+        """path: of what was loaded. base: of its model, the same unless that has an adapter in it. before: the session
+        that had the model with another adapter.
+        """
         model, tokenizer = loaded.model, loaded.tokenizer
+        self._loaded = loaded
+        self._base = base
+        self._dtype_note = dtype_note
         self._renderer = TemplateRenderer()
-        reader = Reader(model)
+        self._reader: Reader = Reader(model) if before is None else before._reader
         self._caches = PrefixCache(lambda: new_cache(model.config))
         template = chat_format(tokenizer)
         self._vocabulary = int(model.get_input_embeddings().weight.shape[0])
@@ -49,20 +64,26 @@ class Session:
             notes.append("the checkpoint has no chat template; HugChat's format is used")
         self._prompts = PromptBuilder(tokenizer, template, self._renderer, context)
         ends = end_ids(loaded.model, tokenizer)
-        self._writer = ReplyWriter(reader, self._caches, tokenizer, template, ends, context)
+        self._writer = ReplyWriter(self._reader, self._caches, tokenizer, template, ends, context)
         parameters = list(model.parameters())
-        self.info = protocol.ModelInfo(
+        if before is None:
+            kv_bytes_per_token = try_model(model, self._reader)
+        else:
+            try_numbers(model)
+            kv_bytes_per_token = before.info.kv_bytes_per_token
+        self.info: protocol.ModelInfo = protocol.ModelInfo(
             path=str(path),
             family=str(model.config.model_type),
             parameters=sum(parameter.numel() for parameter in parameters),
             weight_bytes=sum(parameter.nbytes for parameter in parameters),
-            kv_bytes_per_token=try_model(model, reader),
+            kv_bytes_per_token=kv_bytes_per_token,
             device=str(device),
             device_name=device_name(device),
             dtype=str(model.dtype).removeprefix("torch."),
             context_length=context,
             template=template.kind,
             adapter=loaded.adapter,
+            kept_bytes=sum(weights.nbytes for _, weights in loaded.originals or ()),
             notes=tuple(notes),
         )
 
@@ -78,9 +99,25 @@ class Session:
         path = Path(request.path)
         base = Path(request.base) if request.base is not None else None
         with torch.inference_mode():
-            loaded = load_checkpoint(path, base, device, dtype, progress)
+            loaded = load_checkpoint(path, base, device, dtype, progress, request.spare)
             progress("trying the model", 0, 0)
-            return cls(loaded, path, device, dtype_note)
+            model_path = path if base is None or loaded.adapter is None else base
+            return cls(loaded, path, model_path, device, dtype_note)
+
+    def adapt(self, request: protocol.Adapt, progress: Callable[[str, int, int], None]) -> Session:
+        """The same model with another adapter in it, or with none, as a new session; this one is closed.
+
+        Raises what `load` raises, and EngineError when the base's own weights were not or cannot be kept; this session
+        goes on as before then.
+        """
+        adapter = Path(request.adapter) if request.adapter is not None else None
+        model = self._loaded.model
+        with torch.inference_mode(), undone_on_failure(model):
+            loaded = exchange_adapter(self._loaded, adapter, self._base, progress, request.spare)
+            progress("trying the model", 0, 0)
+            session = Session(loaded, adapter or self._base, self._base, model.device, self._dtype_note, before=self)
+        self.close()
+        return session
 
     def close(self) -> None:
         """Let go of the caches and end the render process. The weights go with the process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from engine.errors import CheckpointRefusedError
@@ -22,13 +23,8 @@ def try_model(model: PreTrainedModel, reader: Reader) -> int:
     Must run under torch.inference_mode. Raises CheckpointRefusedError when the logits are not finite or differ by more
     than rounding does: prompts are read in parts here, and such a model would write nonsense without a word.
     """
-    vocabulary = min(100, int(model.get_input_embeddings().weight.shape[0]))
-    token_ids = [(7 * at + 3) % vocabulary for at in range(_TOKENS)]
-    at_once = model(input_ids=torch.tensor([token_ids], device=model.device), use_cache=False).logits[0, -1].float()
-    if not bool(torch.isfinite(at_once).all()):
-        raise CheckpointRefusedError(
-            f"In {str(model.dtype).removeprefix('torch.')} this model's numbers overflow.", "Load it in float32."
-        )
+    token_ids = _token_ids(model)
+    at_once = try_numbers(model)
     prefix = Prefix(new_cache(model.config))
     for length in (3, 7):
         reader.read(prefix, token_ids[:length], lambda: False, lambda done: None)
@@ -40,3 +36,22 @@ def try_model(model: PreTrainedModel, reader: Reader) -> int:
             "They are not supported; choose a checkpoint of a transformer family (LLaMA, Qwen, GPT-2, ...).",
         )
     return bytes_held(prefix.cache) // _TOKENS
+
+
+def try_numbers(model: PreTrainedModel) -> Tensor:
+    """Read a few tokens at a stretch. Returns the logits [vocabulary] after them, in float32.
+
+    Must run under torch.inference_mode. Raises CheckpointRefusedError when they are not finite.
+    """
+    ids = torch.tensor([_token_ids(model)], device=model.device)
+    logits: Tensor = model(input_ids=ids, use_cache=False).logits[0, -1].float()
+    if not bool(torch.isfinite(logits).all()):
+        raise CheckpointRefusedError(
+            f"In {str(model.dtype).removeprefix('torch.')} this model's numbers overflow.", "Load it in float32."
+        )
+    return logits
+
+
+def _token_ids(model: PreTrainedModel) -> list[int]:
+    vocabulary = min(100, int(model.get_input_embeddings().weight.shape[0]))
+    return [(7 * at + 3) % vocabulary for at in range(_TOKENS)]

@@ -105,7 +105,7 @@ async def test_death_while_importing_says_the_last_line_of_the_log(
 
 async def test_another_protocol_version_is_refused(spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "PROTOCOL_VERSION", protocol.PROTOCOL_VERSION + 1)
-    with pytest.raises(ProtocolMismatchError, match=r"version 1 .* version 2"):
+    with pytest.raises(ProtocolMismatchError, match=r"version 2 .* version 3"):
         await spawn()
 
 

@@ -16,9 +16,9 @@ _Event = TypeVar("_Event")
 GREEDY = Sampling(temperature=0, max_new_tokens=40)
 
 
-def load(path: Path, **options: str) -> Session:
+def load(path: Path, *, base: str | None = None, device: str = "cpu", dtype: str = "float32") -> Session:
     """On the CPU in float32 unless told otherwise: what the tests compare must not depend on the machine."""
-    request = protocol.Load(id=1, path=str(path), **{"device": "cpu", "dtype": "float32", **options})
+    request = protocol.Load(id=1, path=str(path), base=base, device=device, dtype=dtype)
     return Session.load(request, lambda stage, done, total: None)
 
 
