@@ -79,10 +79,18 @@ def recipes_table(recipes: Sequence[Packaged]) -> str:
 def event_line(record: Mapping[str, Any]) -> str:
     """One event in words, on one line but for samples and the end of a log."""
     kind = str(record.get("type", ""))
-    said = _EVENTS[kind](record) if kind in _EVENTS else _unknown(record)
-    moment = record.get("time")
-    clock = time.strftime("%H:%M:%S", time.localtime(moment)) if isinstance(moment, int | float) else ""
-    return f"{clock}  {said}"
+    try:
+        said = _EVENTS[kind](record) if kind in _EVENTS else _unknown(record)
+    except (ArithmeticError, TypeError, ValueError):  # numbers without end, and what should have been one
+        said = _unknown(record)
+    return f"{_clock(record.get('time'))}  {said}"
+
+
+def _clock(moment: object) -> str:
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(moment)) if isinstance(moment, int | float) else ""
+    except (OverflowError, ValueError, OSError):  # there is no calendar for it
+        return ""
 
 
 def _unknown(record: Mapping[str, Any]) -> str:

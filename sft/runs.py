@@ -312,7 +312,7 @@ def read_status(run: RunDirectory) -> RunStatus:
         eval_loss=_number(last.get("eval", {}).get("loss")),
         words=str(about.get("words") or about.get("name") or told),
         hint=str(about.get("hint") or ""),
-        quiet_s=max(0.0, time.time() - records[-1]["time"]) if records else 0.0,
+        quiet_s=max(0.0, time.time() - (_number(records[-1]["time"]) or 0.0)) if records else 0.0,
         host=host if isinstance(host, str) else "",
         problem=problem,
     )
@@ -356,4 +356,7 @@ def _first_total(run: RunDirectory) -> object:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except OverflowError:  # JSON's whole numbers have no end
+        return None

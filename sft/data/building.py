@@ -51,7 +51,7 @@ class TooManyBadRowsError(SftError):
         worst = next(iter(problems.bad), "")
         super().__init__(
             f"{problems.bad_rows:,} of {problems.rows:,} rows cannot be used ({problems.share:.2%}), "
-            f"more than the {share:.2%} allowed; most of them: {worst}.",
+            f"more than the {share:.2%} allowed; the commonest reason: {worst}.",
             "Mend the rows, or allow a larger share.",
         )
         self.problems = problems

@@ -147,7 +147,7 @@ def _check(meta: Meta, bad_share: float) -> None:
     if problems.refuses(bad_share):
         raise TooManyBadRowsError(problems, bad_share)
     if not meta.documents:
-        raise SftError("There is no row to train on.", "See what became of the rows: hugchat sft data check.")
+        raise SftError("There is no row to train on.", "See what became of the rows: hugchat sft data preview")
 
 
 class _Throttled:

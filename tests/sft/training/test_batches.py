@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 import torch
@@ -47,7 +49,7 @@ def order(lengths: list[int], *, packing: bool = True) -> DataOrder:
     return DataOrder(Stored(lengths), np.arange(len(lengths)), 32, packing=packing, seed=3, pad_id=0)
 
 
-def packs(batches: list[Batch]) -> list[tuple[int, ...]]:
+def packs(batches: Iterable[Batch]) -> list[tuple[int, ...]]:
     """The tokens of each row without its padding."""
     rows = [(ids, docs) for batch in batches for ids, docs in zip(batch.input_ids, batch.document_ids, strict=True)]
     return [tuple(ids[docs >= 0].tolist()) for ids, docs in rows]
