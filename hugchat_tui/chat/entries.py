@@ -24,6 +24,7 @@ def entry_of(message: Message, *, streaming: bool = False) -> Entry:
         detail=_detail(message),
         footer="" if streaming or details is None else reply_footer(details),
         streaming=streaming,
+        mark=message.mark or "",
     )
 
 
@@ -60,9 +61,11 @@ def reply_footer(details: ReplyDetails) -> str:
 def _title(message: Message) -> str:
     if message.role == "user":
         return "You"
-    if message.reply is not None and message.reply.model:
-        return display_name(message.reply.model)
-    return "System" if message.role == "system" else "Reply"
+    if message.role == "system":
+        return "System"
+    if message.reply is None:
+        return "Your answer"
+    return display_name(message.reply.model) if message.reply.model else "Reply"
 
 
 def _detail(message: Message) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
 
 from hugchat_tui.chat.background import background
+from hugchat_tui.chat.prompt_commands import slash_commands
+from hugchat_tui.conversations.errors import StoreError
 
 if TYPE_CHECKING:
     from hugchat_tui.app import HugChatApp
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from hugchat_tui.chat.screen import ChatScreen
     from hugchat_tui.chat.session import ChatSession
     from hugchat_tui.chat.transcript import Transcript
-    from hugchat_tui.conversations.model import Message
+    from hugchat_tui.conversations.model import Mark, Message
 
 
 class MessageActions(Vertical):
@@ -32,6 +35,11 @@ class MessageActions(Vertical):
         def go_to(self, message_id: int) -> None: ...
 
     _draft_before_editing: str = ""
+    _marking: bool = False  # among the messages, when a reply began to be corrected
+
+    def footer_label(self, binding: Binding) -> str:
+        """Elsewhere the keys of a message are letters that are typed."""
+        return binding.description if self.transcript.has_focus else ""
 
     def _selected(self, role: str | None = None) -> Message | None:
         """The message under the cursor, or the nearest one above it with the role asked for.
@@ -59,11 +67,13 @@ class MessageActions(Vertical):
         self.begin_editing(question.id, question.content)
 
     def begin_editing(self, message_id: int, text: str) -> None:
-        """Let the prompt hold what a question is to be changed to."""
+        """Let the prompt hold what a question is to be changed to, or what a reply should have been."""
         if self.editing is None:
             self._draft_before_editing = self.prompt.draft
         self.editing = message_id
-        self.prompt.border_title = Content("editing · enter asks again as a branch · esc leaves it")
+        what = "the better answer · enter keeps it" if self.correcting else "editing · enter asks again as a branch"
+        self.prompt.border_title = Content(f"{what} · esc leaves it")
+        self.prompt.set_commands(() if self.correcting else slash_commands())
         self.prompt.restore(text)
         self.prompt.focus()
 
@@ -73,9 +83,62 @@ class MessageActions(Vertical):
             raise RuntimeError("no message is being edited")
         message_id, self.editing = self.editing, None
         self.prompt.border_title = None
+        self.prompt.set_commands(slash_commands())
         self.prompt.restore(self._draft_before_editing)
         self._draft_before_editing = ""
         return message_id
+
+    @property
+    def correcting(self) -> bool:
+        """Whether what is being edited is a reply."""
+        message = self.session.message(self.editing) if self.editing is not None else None
+        return message is not None and message.role == "assistant"
+
+    def action_mark(self, mark: Mark) -> None:
+        """Mark the reply good or bad; again takes the mark away."""
+        reply = self._complete_reply()
+        if reply is not None:
+            self._mark(reply.id, mark)
+
+    @background("sibling")
+    async def _mark(self, message_id: int, mark: Mark) -> None:
+        await self.session.toggle_mark(message_id, mark)
+
+    def action_correct(self) -> None:
+        """Put the reply into the prompt; sending keeps it as the better answer, escape leaves it as it was."""
+        reply = self._complete_reply()
+        if reply is not None and self._free():
+            self._marking = self.transcript.has_focus
+            self.begin_editing(reply.id, reply.content)
+
+    def correct(self, text: str) -> None:
+        """Keep the better answer that was written for the reply that is being edited."""
+        self._correct(self.stop_editing(), text)
+        if self._marking:  # at once: the next key is meant for the next message
+            self.screen.set_focus(self.transcript)
+
+    @background("sibling")
+    async def _correct(self, message_id: int, text: str) -> None:
+        try:
+            if await self.session.correct_reply(message_id, text):
+                return
+        except StoreError:
+            self.begin_editing(message_id, text)
+            raise
+        self.begin_editing(message_id, text)
+
+    def _complete_reply(self) -> Message | None:
+        """The reply under the cursor, when it is all there and says something; else the person is told."""
+        message = self._selected()
+        if message is None or message.role != "assistant":
+            self.app.notify("Only replies can be marked. Move the cursor to one with j and k.")
+        elif message.reply is not None and message.reply.ended is None:
+            self.app.notify("This answer is being written. Wait for it, or stop it with esc.", severity="warning")
+        elif not message.content.strip():
+            self.app.notify("This answer has no words.")
+        else:
+            return message
+        return None
 
     def action_regenerate(self) -> None:
         message = self._selected()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 from hugchat_tui.chat.background import background
@@ -12,6 +13,7 @@ from hugchat_tui.common.mode_screen import ModeScreen
 if TYPE_CHECKING:
     from hugchat_tui.app import HugChatApp
     from hugchat_tui.chat.panes import Direction, PaneArea
+    from hugchat_tui.chat.session import ChatSession
     from hugchat_tui.chat.sidebar import Sidebar
     from hugchat_tui.chat.view import ConversationView
     from hugchat_tui.conversations.model import Conversation
@@ -172,13 +174,30 @@ class PaneActions(ModeScreen):
         draft, question = view.prompt.full_text, view.session.last_question
         if draft.strip() and view.editing is None and not is_command(draft):
             view.prompt.restore("")
+            self.share_seed(view.session, other.session)
             other.session.ask_again([*view.session.branch], draft)
             view.session.ask(draft)
         elif question is not None:
-            before = view.session.branch[: view.session.branch.index(question)]
+            place = view.session.branch.index(question)
+            before, answers = view.session.branch[:place], view.session.branch[place + 1 :]
+            if answers and answers[0].reply is not None:
+                other.session.seed = answers[0].reply.seed
             other.session.ask_again(before, question.content)
         else:
             self.notify("Both panes are asked what you send. f4 ends that.")
+
+    def other_of(self, view: ConversationView) -> ConversationView | None:
+        """The pane that is asked together with this one."""
+        if self.linked is None or view not in self.linked:
+            return None
+        return self.linked[1] if view is self.linked[0] else self.linked[0]
+
+    def share_seed(self, *sessions: ChatSession) -> None:
+        """Let the next replies of these draw alike, so that they differ by their checkpoints only."""
+        chosen = self.app.services.settings.sampling.seed
+        seed = secrets.randbits(32) if chosen is None else chosen
+        for session in sessions:
+            session.seed = seed
 
     def link(self, pair: tuple[ConversationView, ConversationView] | None) -> None:
         """Let these two be asked together, or none."""

@@ -65,6 +65,7 @@ class ChatScreen(ChatActions):
         yield self.key_bar
 
     def on_mount(self) -> None:
+        self.app.services.shown = lambda: [view.session.model.reference for view in self.panes.shown]
         if keys := self.app.services.settings.keymap.get("chat.stop"):
             self._stop_binding = self._stop_binding.with_key(keys.partition(",")[0])
         shown = self.app.services.settings.appearance.sidebar
@@ -166,7 +167,7 @@ class ChatScreen(ChatActions):
     def _asked(self, event: ConversationView.Asked) -> None:
         view, text = event.view, event.text
         try:
-            command = parse_command(event.draft)
+            command = None if view.correcting else parse_command(event.draft)
         except UnknownCommandError as error:
             view.prompt.restore(event.draft)
             self.notify(str(error), severity="warning")
@@ -183,6 +184,9 @@ class ChatScreen(ChatActions):
 
     def ask(self, view: ConversationView, text: str) -> None:
         """Ask in one view, and in the one it is compared with."""
+        if view.correcting:
+            view.correct(text)
+            return
         self._sent.append(text)
         for each in self.panes.tabs:
             each.prompt.remember(text)
@@ -190,9 +194,11 @@ class ChatScreen(ChatActions):
             message_id = view.stop_editing()
             view.session.edit_and_resend(message_id, text)
             return
+        other = self.other_of(view)
+        if other is not None and not other.session.busy:
+            self.share_seed(view.session, other.session)
         view.session.ask(text)
-        if self.linked is not None and view in self.linked:
-            other = self.linked[1] if view is self.linked[0] else self.linked[0]
+        if other is not None:
             if other.session.busy:
                 self.notify("The other pane is still answering; it was not asked.", severity="warning")
             else:

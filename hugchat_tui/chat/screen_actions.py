@@ -8,8 +8,8 @@ from textual.actions import SkipAction
 from textual.app import SuspendNotSupported
 
 from hugchat_tui.chat.background import background
+from hugchat_tui.chat.data_actions import DataActions
 from hugchat_tui.chat.names import UNTITLED, display_name
-from hugchat_tui.chat.pane_actions import PaneActions
 from hugchat_tui.services import Deletion
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hugchat_tui.conversations.model import Conversation
 
 
-class ChatActions(PaneActions):
+class ChatActions(DataActions):
     """Mixed into the chat screen, which owns the widgets."""
 
     if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hugchat_tui.chat.branch_changes import BranchChanges
 from hugchat_tui.chat.session_events import (
     BranchChanged,
     ConversationChanged,
@@ -27,14 +28,13 @@ from hugchat_tui.chat.session_model import SessionModel
 from hugchat_tui.common.tasks import start as start_task
 from hugchat_tui.conversations.errors import StoreError
 from hugchat_tui.conversations.model import Conversation, Message, ReplyDetails
-from hugchat_tui.services import Deletion
 
 if TYPE_CHECKING:
     from hugchat_tui.chat.reply_writer import ReplyWriter
     from hugchat_tui.services import Services
 
 
-class ChatSession:
+class ChatSession(BranchChanges):
     """Made for a stored conversation, or for a new one, which is stored as soon as there is something to store.
 
     branch: the messages that are shown, the reply that is being written last. reference: the checkpoint that answers,
@@ -51,6 +51,7 @@ class ChatSession:
         self._system_prompt = services.settings.chat.system_prompt  # until there is a conversation to keep it
         self._task: asyncio.Task[None] | None = None
         self._writer: ReplyWriter | None = None
+        self.seed: int | None = None  # of the next reply, if another checkpoint is asked the same
         self._stop_wanted = False
         self._creating = asyncio.Lock()
         self._changing = asyncio.Lock()  # the branch, from the store
@@ -129,51 +130,6 @@ class ChatSession:
         """Returns when no reply is being written any more."""
         while self._task is not None and not self._task.done():
             await asyncio.wait([self._task])
-
-    # Changing what is shown. None of these while a reply is being written.
-
-    async def show_sibling(self, message_id: int, step: int) -> int | None:
-        """Show the branch through the previous or next sibling; returns its id, None when there is none."""
-        async with self._changing:
-            message = self.message(message_id)
-            if message is None or self.busy:
-                return None
-            place = message.siblings.index(message_id) + step
-            if not 0 <= place < len(message.siblings):
-                return None
-            await self._show(message.siblings[place])
-            return message.siblings[place]
-
-    async def show_message(self, message_id: int) -> bool:
-        """Show the branch that runs through a message; False while a reply is being written on another one."""
-        async with self._changing:
-            if self.message(message_id) is None:
-                if self.busy:
-                    return False
-                await self._show(message_id)
-            return True
-
-    async def delete_message(self, message_id: int) -> bool:
-        """Delete a message with what follows it; `services.deleted` remembers how to bring it back.
-
-        False when it is not there any more.
-        """
-        async with self._changing:
-            if self.conversation is None or self.busy or self.message(message_id) is None:
-                return False
-            deletion = await self.services.store.delete_message(message_id)
-            self.services.deleted.append(Deletion(self.conversation.id, deletion))
-            await self._read()
-            return True
-
-    async def bring_back(self, deletion: int) -> bool:
-        """Undo the store's deletion of messages here; False while a reply is being written."""
-        async with self._changing:
-            if self.busy:
-                return False
-            await self.services.store.undelete_messages(deletion)
-            await self._read()
-            return True
 
     # Changing what is known of the conversation
 

@@ -136,8 +136,13 @@ class SessionModel:
         checkpoint = await self._find(name, lambda stage, done, total: show("preparing", stage, done, total))
         begin("loading", "starting")
         chosen = session.services.settings.model
+        beside = [session.services.resident(each) for each in session.services.shown() if each != name]
         worker = await session.services.pool.acquire(
-            checkpoint, on_progress=loading, device=chosen.device, dtype=chosen.dtype
+            checkpoint,
+            on_progress=loading,
+            device=chosen.device,
+            dtype=chosen.dtype,
+            keep=[each.key for each in beside if each is not None],
         )
         if worker.info is not None:
             session.status = _loaded(session.status, worker.info)

@@ -164,6 +164,8 @@ class ConversationView(MessageActions):
                 self._show_welcome()
                 self.transcript.append(entry_of(event.message, streaming=event.message.role == "assistant"))
                 self.transcript.follow_end()
+                if not self.transcript.has_focus:
+                    self.transcript.selected_key = None  # who goes there next means what was said now
                 self._show_waiting()
             case MessageChanged():
                 entry = entry_of(event.message)
@@ -174,6 +176,7 @@ class ConversationView(MessageActions):
                     detail=entry.detail,
                     footer=entry.footer,
                     streaming=False,
+                    mark=entry.mark,
                 )
                 self._waiting_footer = ""
             case BranchChanged():

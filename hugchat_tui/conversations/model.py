@@ -10,6 +10,7 @@ from typing import Literal
 
 Role = Literal["system", "user", "assistant"]
 Ended = Literal["done", "stopped", "length", "error"]
+Mark = Literal["good", "bad"]
 
 
 @dataclass(slots=True)
@@ -39,7 +40,11 @@ class ReplyDetails:
 
 @dataclass(slots=True)
 class Message:
-    """One node. parent_id None: a first message. Siblings share a parent and are ordered by id."""
+    """One node. parent_id None: a first message. Siblings share a parent and are ordered by id.
+
+    reply: how the assistant's came about; without it, the person wrote the assistant's message. mark: what the person
+    thinks of a reply.
+    """
 
     id: int
     conversation_id: int
@@ -49,6 +54,7 @@ class Message:
     created_at: float  # seconds since the epoch
     reply: ReplyDetails | None = None
     siblings: tuple[int, ...] = ()  # ids of all children of the same parent, this one included
+    mark: Mark | None = None
 
 
 @dataclass(slots=True)
@@ -64,6 +70,19 @@ class Conversation:
     draft: str = ""
     leaf_id: int | None = None
     message_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedConversation:
+    """What the person marked in a conversation.
+
+    good: the branches from the first message to a reply marked good, less those that another of them goes on from. bad:
+    the replies marked bad.
+    """
+
+    conversation: Conversation
+    good: tuple[tuple[Message, ...], ...]
+    bad: tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)

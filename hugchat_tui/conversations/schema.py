@@ -20,6 +20,8 @@ BUSY_TIMEOUT_S = 5.0
 # messages.parent_id does not cascade: SQLite gives up on cascades deeper than 1,000, and threads are deeper.
 # messages.deletion names the deletion that hid the message. messages.indexed: its content is in
 # message_index. messages.writer names the process that is writing the reply, NULL when none is.
+# messages.mark: what the person thinks of a reply; it is in an index as well, because reading it from a row
+# means reading past the row's content.
 # message_index keeps no text of its own (content=''), so a row is taken out of it by giving it the text that
 # was put in. Its order is that of rowid, which FTS5 reads backwards without sorting: that makes "newest
 # first" cheap for the commonest word.
@@ -68,6 +70,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE VIRTUAL TABLE message_index USING fts5(
             content, content='', columnsize=0, prefix='1 2 3', tokenize='unicode61 remove_diacritics 2'
         )""",
+    ),
+    (
+        "ALTER TABLE messages ADD COLUMN mark TEXT CHECK (mark IN ('good', 'bad'))",
+        "CREATE INDEX messages_marked ON messages(conversation_id, deletion, mark) WHERE mark IS NOT NULL",
     ),
 )
 

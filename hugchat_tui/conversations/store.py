@@ -8,14 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hugchat_tui.conversations import removal, tree, writing
+from hugchat_tui.conversations import marks, removal, tree, writing
 from hugchat_tui.conversations.errors import (
     DatabaseUnusableError,
     NotFoundError,
     StoreClosedError,
     StoreError,
 )
-from hugchat_tui.conversations.model import Conversation, Message, ReplyDetails, Role, SearchHit
+from hugchat_tui.conversations.model import (
+    Conversation,
+    Mark,
+    MarkedConversation,
+    Message,
+    ReplyDetails,
+    Role,
+    SearchHit,
+)
 from hugchat_tui.conversations.schema import busy, connect, is_busy
 from hugchat_tui.conversations.search import search
 from hugchat_tui.conversations.text import storable
@@ -149,6 +157,31 @@ class Store:
         """Raises NotFoundError, also for a deleted one."""
         with self._read() as connection:
             return tree.read_message(connection, message_id)
+
+    # Marks
+
+    def mark_reply(self, message_id: int, mark: Mark | None) -> None:
+        """Keep what the person thinks of a reply, None: nothing. Raises NotFoundError, also for a question."""
+        with self._write() as connection:
+            marks.mark(connection, message_id, mark)
+
+    def correct_reply(self, message_id: int, content: str) -> Message:
+        """Add the reply that the person would rather have read as a sibling, and show its branch; returns it.
+
+        It is marked good, and the one it replaces bad, unless that is the person's own, which loses its mark. Raises
+        NotFoundError, also for a question.
+        """
+        with self._write() as connection:
+            return marks.correct(connection, message_id, content)
+
+    def marked(self, conversation_id: int | None = None) -> list[MarkedConversation]:
+        """The conversations with marks, oldest first, or the one that is named, if it has any."""
+        with self._read() as connection:
+            return [
+                marks.marked(connection, _conversation(connection, each))
+                for each in marks.conversations_with_marks(connection)
+                if conversation_id in (None, each)
+            ]
 
     # The tree
 

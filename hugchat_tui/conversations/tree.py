@@ -10,11 +10,12 @@ from dataclasses import replace
 import msgspec
 
 from hugchat_tui.conversations.errors import NotFoundError
-from hugchat_tui.conversations.model import Message, ReplyDetails, Role
+from hugchat_tui.conversations.model import Mark, Message, ReplyDetails, Role
 from hugchat_tui.conversations.text import storable
 
-_COLUMNS = "id, conversation_id, parent_id, role, created_at, reply, content"
-_Row = tuple[int, int, int | None, Role, float, str | None, str]  # _COLUMNS; the table's CHECK admits the roles only
+_COLUMNS = "id, conversation_id, parent_id, role, created_at, reply, content, mark"
+# _COLUMNS; the table's CHECKs admit these roles and marks only.
+_Row = tuple[int, int, int | None, Role, float, str | None, str, Mark | None]
 
 _details_decoder = msgspec.json.Decoder(ReplyDetails)
 _encoder = msgspec.json.Encoder()
@@ -117,9 +118,9 @@ def latest_leaf(connection: sqlite3.Connection, conversation_id: int, message_id
 
 
 def _message(row: _Row, siblings: tuple[int, ...]) -> Message:
-    message_id, conversation_id, parent_id, role, created_at, reply, content = row
+    message_id, conversation_id, parent_id, role, created_at, reply, content, mark = row
     details = None if reply is None else decode_details(reply)
-    return Message(message_id, conversation_id, parent_id, role, content, created_at, details, siblings)
+    return Message(message_id, conversation_id, parent_id, role, content, created_at, details, siblings, mark)
 
 
 def _finite(value: float) -> float:

@@ -29,7 +29,8 @@ async def test_regenerating_keeps_the_earlier_answer_and_what_followed_it(home: 
         await two_turns(it)
         it.view.transcript.focus()
         await it.press("g", "j")  # the first answer
-        assert it.footer() == ["Edit", "Regenerate", "Continue", "Other model", "Commands", "Help"]
+        usual, wide = ["Edit", "Regenerate", "Continue", "Other model"], ["Good", "Bad", "Correct"]
+        assert it.footer() == [*usual, *wide, "Commands", "Help"]
         assert it.view.transcript.selected_key == 2
         await it.press("r")
         await it.settled()
@@ -55,6 +56,18 @@ async def test_regenerating_keeps_the_earlier_answer_and_what_followed_it(home: 
         await it.press("]")
         await it.settled()
         assert [message.id for message in it.session.branch] == [1, 5]
+
+
+async def test_the_cursor_begins_at_what_was_said_last(home: Home) -> None:
+    async with chat(home) as it:
+        await it.ask("say one")
+        it.view.transcript.focus()
+        await it.press("g")
+        it.view.focus_prompt()
+        await it.ask("say two")
+        it.view.transcript.focus()
+        await it.settled()
+        assert it.view.transcript.selected_key == it.session.branch[-1].id
 
 
 async def test_continuing_a_stopped_reply_makes_a_sibling_that_begins_with_it(home: Home) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 EntryRole = Literal["user", "assistant", "system", "notice", "error"]
+EntryMark = Literal["", "good", "bad"]
 
 
 @dataclass(slots=True)
@@ -22,6 +23,7 @@ class Entry:
     detail: str = ""  # right of the title, dim: "2/3", the time
     footer: str = ""  # below the text, dim: "stopped · 212 tokens · 31.2 tok/s · seed 7"
     streaming: bool = False
+    mark: EntryMark = ""  # behind the title, in its colour
 
 
 class Changes(TypedDict, total=False):
@@ -33,3 +35,4 @@ class Changes(TypedDict, total=False):
     footer: str
     streaming: bool
     role: EntryRole
+    mark: EntryMark

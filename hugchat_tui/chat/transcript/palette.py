@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _PREFIX = "transcript--"
 _NAMES = (
-    *("user", "assistant", "system", "notice", "error", "detail", "footer", "error-text", "quiet-text"),
+    *("user", "assistant", "system", "notice", "error", "good", "bad", "detail", "footer"),
+    *("error-text", "quiet-text"),
     *("heading1", "heading2", "heading3", "inline-code", "link", "address", "marker", "done", "formula"),
     *("quote", "quote-bar", "rule", "table-head", "table-line", "panel", "panel-label", "panel-mark", "badge"),
     *("keyword", "type", "string", "number", "comment", "function", "class", "builtin", "operator", "tag"),
@@ -36,6 +37,8 @@ TranscriptView {
     & > .transcript--system { color: $text-secondary; text-style: bold; }
     & > .transcript--notice { color: $text-warning; text-style: bold; }
     & > .transcript--error { color: $text-error; text-style: bold; }
+    & > .transcript--good { color: $text-success; text-style: bold; }
+    & > .transcript--bad { color: $text-error; text-style: bold; }
     & > .transcript--detail, & > .transcript--footer, & > .transcript--quiet-text { color: $foreground 60%; }
     & > .transcript--error-text { color: $text-error; }
     & > .transcript--heading1 { color: $text-primary; text-style: bold underline; }

@@ -25,6 +25,7 @@ from hugchat_tui.common.clean import ZERO_WIDTH, clean, clean_line
 # What the next piece of a stream may still change: CR before LF, a flag, a run of zero-width characters.
 _UNDECIDED = re.compile(f"(?:\r|\U0001f3f4[\U000e0020-\U000e007e]*|[{ZERO_WIDTH}]+)\\Z")
 _TAIL_AT_ONCE_S = 0.02  # colours for code that is laid out with every flush must not flicker
+_MARKS = {"": "", "good": "  ✓ good", "bad": "  ✗ bad"}
 _PLAIN_STYLES = {"system": "quiet-text", "notice": "quiet-text", "error": "error-text"}
 
 
@@ -182,8 +183,15 @@ class Rendering:
 
     def _title_rows(self) -> list[Row]:
         entry, frame = self.entry, self.frame
-        title, detail = clean_line(entry.title), clean_line(entry.detail)
+        title, detail, mark = clean_line(entry.title), clean_line(entry.detail), _MARKS[entry.mark]
         rows = plain_rows(title, frame.measure, frame.palette[entry.role])
+        if entry.mark:
+            style = frame.palette[entry.mark]
+            if rows[-1].width + width_of(mark) > frame.measure:
+                rows += plain_rows(mark.lstrip(), frame.measure, style)
+            else:
+                rows[-1].segments.append(Segment(mark, style))
+                rows[-1].width += width_of(mark)
         if not detail:
             return rows
         width = width_of(detail)

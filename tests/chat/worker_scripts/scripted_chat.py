@@ -32,8 +32,9 @@ def _opened(gate: str) -> bool:
 class Session:
     """Names: `refused`; `dies`; `slow`, whose load waits for the gate `load`; any other loads at once."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, base: str) -> None:
         self._name = Path(path).name
+        self._base = base
         self.info = protocol.ModelInfo(
             path=path,
             family="scripted",
@@ -59,7 +60,11 @@ class Session:
         while name == "slow" and not _opened("load"):
             time.sleep(_POLL_S)
         progress("reading weights", 4, 4)
-        return cls(request.path)
+        return cls(request.path, request.base or request.path)
+
+    def adapt(self, request: protocol.Adapt, progress: Callable[[str, int, int], None]) -> Session:
+        progress("merging the adapter", 0, 0)
+        return Session(request.adapter or self._base, self._base)
 
     def generate(
         self, request: protocol.Generate, emit: Emit, cancelled: Callable[[], bool], received_at: float
