@@ -252,7 +252,7 @@ class Command:
         return 0
 
     def check(self) -> int:
-        from hugchat_tui.sft_run import read_recipe
+        from hugchat_tui.run_starting import read_recipe
         from sft.config import RecipeError
         from sft.recipe_checks import check_sources
 

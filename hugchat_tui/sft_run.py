@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import time
 import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hugchat_tui.chat_command import EXIT_FAILED
@@ -16,24 +13,13 @@ if TYPE_CHECKING:
     from engine.checkpoints.model import Checkpoint
     from hugchat_tui.sft_command import Command
     from sft.config import Recipe
-    from sft.launch import LaunchCommand
     from sft.runs import RunDirectory
     from sft.seed_flags import Given
 
 
-def read_recipe(name: str) -> Recipe:
-    """A recipe's file, or the recipe that ships under this name. Raises RecipeError or SftError."""
-    from sft import config
-    from sft.packaged import packaged_recipe
-
-    path = Path(name)
-    if os.path.lexists(path) or path.suffix == ".toml" or "/" in name:
-        return config.load(path)
-    return packaged_recipe(name).recipe()
-
-
 def asked_recipe(command: Command) -> tuple[Recipe, Given]:
     """The recipe with what flags and --set change. Raises RecipeError with everything that is wrong."""
+    from hugchat_tui.run_starting import read_recipe
     from sft import config
     from sft.packaged import recipe_for
     from sft.recipe_checks import check_sources
@@ -76,13 +62,14 @@ def _toml_value(text: str) -> Any:
 
 
 def run(command: Command) -> int:
+    from hugchat_tui.run_starting import named_by_path
     from sft.recipe_paths import anchored
 
     recipe, given = asked_recipe(command)
     for note in given.notes:
         command.progress.say(note)
     base = ensure_base(command, recipe)
-    recipe = anchored(_named_by_path(recipe, base))
+    recipe = anchored(named_by_path(recipe, base))
     _check(recipe, base)
     if command.args.dry_run:
         return _dry_run(command, recipe, base, given)
@@ -90,18 +77,13 @@ def run(command: Command) -> int:
 
 
 def _start(command: Command, recipe: Recipe, base: Checkpoint, given: Given) -> int:
+    from hugchat_tui.run_starting import make_run
     from sft.estimate import estimate
-    from sft.launch import slurm_script
-    from sft.recipe_text import write_whole
-    from sft.runs import create_run
 
     for problem in estimate(recipe, base).problems:
         command.progress.say(f"This may not fit. {problem}")
-    output = Path(given.output) if given.output else None
-    made = create_run(recipe, command.data_dir, name=given.name, output=output)
-    if recipe.launch.rendezvous == "slurm" and "SLURM_JOB_ID" not in os.environ:
-        script = made.path / "slurm.sh"
-        write_whole(script, slurm_script(recipe, made).encode())
+    made, script = make_run(recipe, command.data_dir, given.name, given.output)
+    if script is not None:
         document = {"name": made.name, "path": made.path, "script": script}
         command.answer(document, f"{clean_line(made.name)} is ready. Start it with: sbatch {clean(str(script))}")
         return 0
@@ -167,25 +149,13 @@ def ensure_base(command: Command, recipe: Recipe) -> Checkpoint:
         raise CheckpointNotFoundError(error.message, hint) from error
 
 
-def _named_by_path(recipe: Recipe, base: Checkpoint) -> Recipe:
-    """A name that only the settings' folders explain would mean nothing to the run's own processes."""
-    from sft.config import with_values
-
-    return with_values(recipe, {"model.base": str(base.path)}) if base.source == "folder" else recipe
-
-
 def _check(recipe: Recipe, base: Checkpoint) -> None:
     """What can be known before anything is started. Raises RecipeError or SftError."""
-    from engine.memory import vram
+    from hugchat_tui.run_starting import start_problems
     from sft.config import RecipeError
     from sft.data.sources import Source, files_of
-    from sft.recipe_checks import check_base, check_machine
 
-    gpus = [] if recipe.launch.device == "cpu" else vram()
-    problems = check_base(recipe, base)
-    if recipe.launch.nodes == 1 and not recipe.launch.hostfile:
-        problems += check_machine(recipe, len(gpus) if gpus is not None else None)
-    if problems:
+    if problems := start_problems(recipe, base):
         raise RecipeError("what was asked", problems)
     for source in recipe.data.sources:
         files_of(Source(source.path))
@@ -194,34 +164,26 @@ def _check(recipe: Recipe, base: Checkpoint) -> None:
 
 
 def _dry_run(command: Command, recipe: Recipe, base: Checkpoint, given: Given) -> int:
-    from hugchat_tui.common.format import local_date
+    from hugchat_tui.run_starting import plan, planned_run
     from hugchat_tui.sft_text import estimate_text
     from sft.estimate import estimate
-    from sft.launch import LaunchError, slurm_script, starting_command
-    from sft.launch import command as ranks_command
-    from sft.runs import RunDirectory, made_name
 
-    name = given.name or made_name(recipe, local_date(time.time()))
-    path = Path(given.output).expanduser().absolute() if given.output else command.data_dir / "runs" / name
-    place = RunDirectory(path, name)
+    planned = plan(recipe, planned_run(recipe, command.data_dir, given.name, given.output))
     found = estimate(recipe, base)
-    commands: dict[str, LaunchCommand] = {}
-    script = ""
-    try:
-        commands = {"start": starting_command(recipe, place), "ranks": ranks_command(recipe, place)}
-    except LaunchError:
-        script = slurm_script(recipe, place)
     document = {
         "commands": {
-            which: {"argv": list(each.argv), "environment": dict(each.environment)} for which, each in commands.items()
+            which: {"argv": list(each.argv), "environment": dict(each.environment)}
+            for which, each in planned.commands.items()
         },
-        "script": script,
+        "script": planned.script,
         "estimate": {"total": found.total, "fits": found.fits, **_fields(found)},
     }
-    lines = [clean(each.shell()) for each in commands.values()] or [clean(script)]
-    told = ["It would start:", f"  {lines[0]}"] if commands else ["It would be submitted to Slurm:", lines[0]]
-    if commands:
+    if planned.commands:
+        lines = [clean(each.shell()) for each in planned.commands.values()]
+        told = ["It would start:", f"  {lines[0]}"]
         told += ["which prepares the data and starts the ranks:", f"  {lines[1]}"]
+    else:
+        told = ["It would be submitted to Slurm:", clean(planned.script)]
     command.answer(document, "\n".join([*told, "", estimate_text(found)]))
     return 0 if found.fits else EXIT_FAILED
 

@@ -18,16 +18,17 @@ class EditorError(Exception):
     """The editor could not be started, failed, or left what is no text."""
 
 
-async def edit_text(app: App[None], text: str) -> str:
+async def edit_text(app: App[None], text: str, name: str = "draft.md") -> str:
     """Suspend the app, run $VISUAL or $EDITOR on the text, and return what it saved.
 
-    Raises EditorError; the text given is never lost, because the caller still has it.
+    name: of the file that the editor sees; its ending may choose the colours. Raises EditorError; the text given is
+    never lost, because the caller still has it.
     """
     command = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not command:
         raise EditorError("No editor is named. Set VISUAL or EDITOR and start hugchat again.")
     with tempfile.TemporaryDirectory(prefix="hugchat-") as folder:
-        path = Path(folder) / "draft.md"
+        path = Path(folder) / name
         await asyncio.to_thread(path.write_text, text, encoding="utf-8")
         with app.suspend():
             try:

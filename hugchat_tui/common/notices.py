@@ -12,13 +12,13 @@ from hugchat_tui.common.type_ahead import TypeAheadApp
 class NoticesApp(TypeAheadApp):
     """What is said while a dialog is open is shown when it has closed."""
 
-    # At the top: at the bottom they would hide the prompt, where the person is. In the library that is the list, and
-    # each takes as little of it as its words need.
+    # At the top: at the bottom they would hide the prompt, where the person is. In the library and the monitor that is
+    # the list, and each takes as little of it as its words need.
     CSS = """
     ToastRack { dock: top; align: right top; margin: 1 0 0 0; }
     ModalScreen Toast { display: none; }
-    LibraryScreen ToastRack { dock: bottom; align: right bottom; margin: 0 0 1 0; }
-    LibraryScreen Toast { width: auto; max-width: 100%; padding: 0 1; margin: 0; }
+    LibraryScreen ToastRack, MonitorScreen ToastRack { dock: bottom; align: right bottom; margin: 0 0 1 0; }
+    LibraryScreen Toast, MonitorScreen Toast { width: auto; max-width: 100%; padding: 0 1; margin: 0; }
     """
 
     _withheld: tuple[Notification, ...] = ()
