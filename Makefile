@@ -54,7 +54,7 @@ test-all: setup-dev
 	$(BIN)/python -m pytest
 
 # The figures behind the claims; each prints what it measured and fails when its bar is missed. Wants a quiet machine.
-BENCHMARKS := first_paint key_latency decode_cost idle transcript_stream transcript_open store_search prefix_cache engine_overhead widgets download_rate library_scan library_screen
+BENCHMARKS := first_paint key_latency decode_cost idle transcript_stream transcript_open store_search prefix_cache engine_overhead widgets download_rate library_scan library_screen monitor_open adapter_switch
 
 bench: setup-dev
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; done; \

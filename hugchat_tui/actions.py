@@ -7,10 +7,11 @@ from typing import Literal
 
 from textual.binding import Binding
 
-# Who owns an action's method: the app, the chat screen, a conversation; the library's screen or one of its three views.
-Scope = Literal["app", "chat", "message", "library", "machine", "hub", "downloads"]
+# Who owns an action's method: the app, the chat screen, a conversation; the library's screen or one of its three views;
+# the monitor's screen (monitor, and runs for what is done to a run), its charts, the form that starts a run.
+Scope = Literal["app", "chat", "message", "library", "machine", "hub", "downloads", "monitor", "runs", "charts", "form"]
 
-_LIBRARY = frozenset({"library", "machine", "hub", "downloads"})
+_AT_ONCE = frozenset({"library", "machine", "hub", "downloads", "monitor", "runs", "charts"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Action:
     def binding(self) -> Binding:
         """The Textual binding; its id lets the person's keymap change the keys.
 
-        All keys of the library are taken at once: what is typed right behind one of them is meant for what it opens,
+        All keys of the library and the monitor are taken at once: what is typed right behind one of them is meant for what it opens,
         and letters that came late would delete the row that the cursor has reached meanwhile.
         """
         return Binding(
@@ -52,7 +53,7 @@ class Action:
             show=self.footer,
             id=self.id,
             tooltip=self.help,
-            priority=self.priority or self.scope in _LIBRARY,
+            priority=self.priority or self.scope in _AT_ONCE,
         )
 
 
@@ -61,6 +62,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("app.palette", "command_palette", "Commands", "Find any action by name", "ctrl+p,f2", "app", True),
     Action("app.help", "help", "Help", "The keys of what has the focus", "f1,question_mark", "app", True),
     Action("app.library", "library", "Library", "Checkpoints: find, download, check, delete; again to go back to the chat", "f5", "app", priority=True),
+    Action("app.monitor", "monitor", "Monitor", "Training runs: start, watch and steer them, chat with them; again to go back to the chat", "f9", "app", priority=True),
     Action("app.theme", "choose_theme", "Theme", "Choose the colours", "", "app"),
     Action("app.quit", "quit_safely", "Quit", "Leave; asks first while something is being written or downloaded", "ctrl+q", "app", priority=True),
     Action("app.interrupt", "interrupt", "Copy or stop", "Copy the selection, else stop the answer, else clear the draft; twice quits", "ctrl+c", "app"),
@@ -79,6 +81,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("chat.delete_conversation", "delete_conversation", "Delete conversation", "Delete this conversation; undo is offered"),
     Action("chat.undo_delete", "undo_delete", "Undo delete", "Bring back what was deleted last"),
     Action("chat.unload", "unload_model", "Unload model", "Give back the memory of this conversation's checkpoint"),
+    Action("chat.export_marked", "export_marked", "Export marked replies", "Write the replies marked good, with the bad ones beside them, to a file to train on"),
+    Action("chat.train_marked", "train_marked", "Train on marked replies", "Start a training run on the replies marked good, from this conversation's checkpoint"),
     # Tabs and panes
     Action("tab.next", "next_tab", "Next conversation", "Show the next open conversation", "f8"),
     Action("tab.previous", "previous_tab", "Previous conversation", "Show the previous open conversation", "f7"),
@@ -97,6 +101,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("message.previous", "sibling(-1)", "Previous version", "Show the previous sibling", "left_square_bracket", "message"),
     Action("message.next", "sibling(1)", "Next version", "Show the next sibling", "right_square_bracket", "message"),
     Action("message.ask_other", "ask_other", "Ask another model", "Let another checkpoint answer this as well", "m", "message", True, short="Other model"),
+    Action("message.good", "mark('good')", "Good reply", "Mark the reply good, to train on it; again takes the mark away", "plus", "message", short="Good", wide=True),
+    Action("message.bad", "mark('bad')", "Bad reply", "Mark the reply bad; again takes the mark away", "minus", "message", short="Bad", wide=True),
+    Action("message.correct", "correct", "Correct reply", "Write the answer that it should have been; both are kept, yours is marked good", "w", "message", short="Correct", wide=True),
     Action("message.delete", "delete_message", "Delete message", "Delete the message and what follows; undo is offered", "d", "message"),
     # The library
     Action("library.machine", "show_view('machine')", "Checkpoints on this machine", "Show the checkpoints of this machine", "1", "library"),
@@ -139,6 +146,61 @@ ACTIONS: tuple[Action, ...] = (
     Action("library.cancel", "cancel", "Cancel download", "Cancel it and drop what came so far, or take it off the list", "x", "downloads", True, short="Cancel"),
     Action("library.detach", "detach", "Download after quitting", "Let it go on when the app closes", "D,shift+d", "downloads", short="After quitting", wide=True),
     Action("library.clear", "clear_ended", "Clear what ended", "Take everything off the list that is done, stopped or failed; what came of a download that failed stays with it", "C,shift+c", "downloads", short="Clear", wide=True),
+    # The monitor
+    Action("monitor.charts", "show_pane('charts')", "Charts of the run", "Loss, learning rate, gradient norm, speed and memory", "1", "monitor"),
+    Action("monitor.samples", "show_pane('samples')", "Samples of the run", "What it answers at each evaluation, and what changed", "2", "monitor"),
+    Action("monitor.events", "show_pane('events')", "Events of the run", "Alerts first, then everything that it told", "3", "monitor"),
+    Action("monitor.log", "show_pane('log')", "Log of the run", "What its processes printed", "4", "monitor"),
+    Action("monitor.recipe", "show_pane('recipe')", "Recipe of the run", "What it was asked to do; with several runs, in what they differ", "5", "monitor"),
+    Action("monitor.previous_pane", "step_pane(-1)", "Previous part of the run", "Show the part to the left", "less_than_sign", "monitor"),
+    Action("monitor.next_pane", "step_pane(1)", "Next part of the run", "Show the part to the right", "greater_than_sign", "monitor"),
+    Action("monitor.switch", "switch_side", "Runs or the run", "Go to the run, or back to the list of runs", "tab", "monitor", short="Switch", wide=True),
+    Action("monitor.find", "find", "Find a run", "Filter the runs; in the log, find words", "slash", "monitor", short="Find", wide=True),
+    Action("monitor.back", "back", "Back from the monitor", "Take away notices; then leave the run, the marks, the filter, and the monitor", "escape", "monitor", short="Back", wide=True),
+    Action("monitor.jump", "jump", "Jump in the monitor", "Jump to a part of the monitor by one key", "ctrl+o", "monitor", short="Jump"),
+    # A run
+    Action("run.open", "open_run", "Open run", "Go to its charts", "enter", "runs", True, short="Open"),
+    Action("run.chat", "chat_with_run", "Chat with run", "Chat with its newest whole checkpoint, also while it trains", "c", "runs", True, short="Chat"),
+    Action("run.compare", "compare_run", "Compare run with its base", "Ask its newest whole checkpoint and its base the same, side by side", "C,shift+c", "runs", short="Compare", wide=True),
+    Action("run.stop", "stop_run", "Stop run", "End it and keep what it has learned, or not; asks first", "x", "runs", True, short="Stop"),
+    Action("run.save", "save_run", "Save checkpoint now", "Let it write a checkpoint after this step", "s", "runs", True, short="Save"),
+    Action("run.pause", "pause_run", "Pause run", "Let it wait after this step, or go on", "p", "runs", True, short="Pause"),
+    Action("run.learning_rate", "set_learning_rate", "Learning rate of run", "Change the peak of its learning rate while it trains", "l", "runs", short="Learning rate"),
+    Action("run.cadence", "set_cadence", "Cadence of run", "Change how often it is evaluated and saved while it trains", "v", "runs", short="Cadence"),
+    Action("run.resume", "resume_run", "Resume run", "Go on from its newest whole checkpoint", "r", "runs", True, short="Resume"),
+    Action("run.new", "new_run", "New run", "Start a training run: base, data, method", "n", "runs", True, short="New"),
+    Action("run.duplicate", "duplicate_run", "Duplicate run", "Start another run from its recipe, with changes", "y", "runs", short="Duplicate", wide=True),
+    Action("run.restart", "restart_run", "Restart from a step", "Start another run from one of its checkpoints; this one stays as it is", "b", "runs", short="Branch"),
+    Action("run.delete", "delete_run", "Delete run", "Delete it with its checkpoints, after a look at what that frees", "d,delete", "runs", short="Delete"),
+    Action("run.overlay", "overlay_run", "Overlay run", "Draw its charts over those of the run under the cursor, or no longer", "space", "runs", short="Overlay", wide=True),
+    Action("run.tag", "tag_run", "Tag run", "Give it a word of your own, to filter by", "t", "runs", short="Tag"),
+    Action("run.note", "note_run", "Note on a run", "Write a note about it", "N,shift+n", "runs", short="Note"),
+    Action("run.archive", "archive_run", "Archive run", "Take it off the list, or put it back; nothing is deleted", "a", "runs", short="Archive"),
+    Action("run.archived", "show_archived", "Show archived runs", "Show runs that were archived, or hide them", "A,shift+a", "runs", short="Archived"),
+    Action("run.sort", "sort_runs", "Sort runs", "Sort by the next column", "o", "runs", short="Sort", wide=True),
+    Action("run.reverse", "reverse_runs", "Reverse the order of runs", "Sort the other way round", "O,shift+o", "runs", short="Reverse"),
+    # The charts of a run
+    Action("charts.left", "move_cursor(-1)", "Chart cursor left", "Read the values further to the left", "left", "charts", short="Values"),
+    Action("charts.right", "move_cursor(1)", "Chart cursor right", "Read the values further to the right; behind the last one, follow the newest", "right", "charts"),
+    Action("charts.pan_left", "pan(-1)", "Move charts left", "Show what lies to the left", "shift+left", "charts"),
+    Action("charts.pan_right", "pan(1)", "Move charts right", "Show what lies to the right; at the end, follow the newest", "shift+right", "charts"),
+    Action("charts.zoom_in", "zoom(1)", "Zoom into charts", "Show half as much, around the cursor or at the end", "plus,equals_sign", "charts", True, short="Zoom in"),
+    Action("charts.zoom_out", "zoom(-1)", "Zoom out of charts", "Show twice as much", "minus", "charts"),
+    Action("charts.everything", "show_everything", "Show all of the charts", "Take away zoom and cursor", "0", "charts", True, short="All"),
+    Action("charts.previous", "step_chart(-1)", "Previous chart", "Go to the chart before", "up", "charts"),
+    Action("charts.next", "step_chart(1)", "Next chart", "Go to the chart behind", "down", "charts", True, short="Next chart"),
+    Action("charts.large", "toggle_large", "One chart large", "Let this chart fill the pane, or show all", "f", "charts", short="Large", wide=True),
+    Action("charts.log", "toggle_log", "Logarithmic charts", "Draw this chart's values on a logarithmic axis, or no longer", "L,shift+l", "charts", short="Log", wide=True),
+    Action("charts.axis", "next_axis", "Axis of charts", "Draw by steps, tokens or time", "X,shift+x", "charts", short="Axis", wide=True),
+    Action("charts.rougher", "step_smoothing(-1)", "Smooth charts less", "Let the smoothed line follow the values more closely", "left_square_bracket", "charts"),
+    Action("charts.smoother", "step_smoothing(1)", "Smooth charts more", "Let the smoothed line be calmer", "right_square_bracket", "charts", short="Smoother", wide=True),
+    # The form that starts a run
+    Action("form.start", "start", "Start the run", "Check what is filled in and start the run; it goes on without the app", "ctrl+r", "form", True, short="Start"),
+    Action("form.editor", "edit_toml", "Edit the recipe", "The whole recipe as TOML in your own editor", "ctrl+e,ctrl+g", "form", True, short="Editor"),
+    Action("form.preview", "toggle_preview", "Preview of the run", "Rows, lengths, steps, memory and the command; again to go back", "f6", "form", True, short="Preview"),
+    Action("form.leave", "leave", "Leave the form", "Leave the preview, then the form; asks when something was filled in", "escape", "form", True, short="Back"),
+    Action("form.base", "pick_base", "Choose the base", "Choose the checkpoint to start from", "ctrl+t,f3", "form", priority=True, short="Base"),
+    Action("form.count", "count_rows", "Count the rows", "Count rows and tokens of large data before the start", "ctrl+l", "form", short="Count"),
 )  # fmt: skip
 
 BY_ID: dict[str, Action] = {action.id: action for action in ACTIONS}

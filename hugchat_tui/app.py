@@ -1,4 +1,4 @@
-"""The application: services, themes, keymap and the modes."""
+"""The application: services, themes, keymap, and what holds for all modes."""
 
 from __future__ import annotations
 
@@ -15,49 +15,39 @@ from textual import events, work
 from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.content import Content
-from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import Theme
 
-from hugchat_tui.actions import ACTIONS, Action, bindings
+from hugchat_tui.actions import ACTIONS, bindings
 from hugchat_tui.boot import BootScreen
 from hugchat_tui.common.clean import clean
 from hugchat_tui.common.collector import settle
 from hugchat_tui.common.crash import report
-from hugchat_tui.common.driver import TerminalDriver
 from hugchat_tui.common.line_filter import guard
-from hugchat_tui.common.notices import NoticesApp
 from hugchat_tui.conversations.errors import StoreClosedError, StoreError
+from hugchat_tui.modes import ModesApp
 from hugchat_tui.services import Services
 from hugchat_tui.settings.schema import Settings
 from hugchat_tui.theming import register_theme, register_themes
 
 if TYPE_CHECKING:
     from hugchat_tui.chat.screen import ChatScreen
-    from hugchat_tui.common.mode_screen import ModeScreen
-    from hugchat_tui.library.screen import LibraryScreen
-    from hugchat_tui.library.service import Change, LibraryService
 
 QUIT_WITHIN_S = 2.0
 
 
-class HugChatApp(NoticesApp):
+class HugChatApp(ModesApp):
     """Paints an outline, then opens the chat mode; everything slow begins after the first paint."""
 
     TITLE = "HugChat"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
 
     def __init__(self, settings: Settings, problems: Iterable[str] = ()) -> None:
-        super().__init__(driver_class=TerminalDriver)
-        self.services = Services(settings, self._engine_notice)
+        super().__init__()
+        self.services = Services(settings, self.tell)
         self._problems = list(problems)
         self._interrupted_at = 0.0
         self._theme_kept = ""
-        self.chat: ChatScreen | None = None
-        self.library: LibraryService | None = None
-        self._library_screen: LibraryScreen | None = None
-        self._library_started = False
-        self._library_building = asyncio.Lock()
         guard(self)
         self._problems += register_theme(self, settings.appearance.theme)
         if settings.keymap:
@@ -94,11 +84,6 @@ class HugChatApp(NoticesApp):
             for event in boot.typed:
                 self.post_message(copy_of(event))
 
-    def _add_screen(self, mode: str, screen: ModeScreen) -> None:
-        # Its styles are made with today's colours anyway. Told so, Textual does not make those of all screens anew.
-        screen._css_update_count = self._css_update_count
-        self.add_mode(mode, lambda: screen)
-
     def begin(self) -> None:
         """Open the store and warm the engine; again, after that failed."""
         self.services.begin()
@@ -112,7 +97,7 @@ class HugChatApp(NoticesApp):
                 await self.chat.started()
         except StoreError as error:
             self._without_store(error)
-            await self._start_library()
+            await self.start_others()
             settle()
             return
         try:
@@ -123,33 +108,8 @@ class HugChatApp(NoticesApp):
 
         for problem in keymap_problems(self.services.settings.keymap):
             self.notify(problem, severity="warning", timeout=20)
-        await self._start_library()
+        await self.start_others()
         settle()
-
-    async def _start_library(self) -> None:
-        """Take up what an earlier start left of the library and build its screen; f5 shows it and looks for more."""
-        if self._library_started:
-            return
-        self._library_started = True
-        try:
-            await (await self._open_library()).start()
-        except OSError as error:
-            self.notify(f"Downloads cannot be taken up: {error}.", severity="warning")
-        await self._build_library()
-
-    async def _open_library(self) -> LibraryService:
-        library_service = await asyncio.to_thread(_import_library_service)
-        if self.library is None:
-            self.library = library_service(self.services, self._engine_notice)
-            self.library.listen(self._library_changed)
-        return self.library
-
-    def _library_changed(self, change: Change) -> None:
-        """A word about downloads in the chat's footer."""
-        from hugchat_tui.library.strips import transfer_word
-
-        if self.chat is not None and self.library is not None and change != "rows":
-            self.chat.key_bar.note = transfer_word(self.library.running)
 
     def _without_store(self, error: StoreError) -> None:
         """Without a place for it no question is asked: what the person types stays in the prompt."""
@@ -159,11 +119,6 @@ class HugChatApp(NoticesApp):
             view.show_problem(words)
         else:
             self.notify(words, severity="error", timeout=20)
-
-    def _engine_notice(self, text: str, severity: SeverityLevel = "information") -> None:
-        self.notify(text, severity=severity)
-        if self.chat is not None:
-            self.chat.call_later(self.chat.mark)
 
     @work(group="settings")
     async def _keep_theme(self, theme: Theme) -> None:
@@ -184,57 +139,6 @@ class HugChatApp(NoticesApp):
         self.panic(Text(report(error), overflow="fold"))
 
     # Actions of the whole application
-
-    async def run_listed_action(self, action: Action) -> None:
-        """Run an action of the table where it belongs, which is shown first: the app, the chat or the library."""
-        chat = self.chat
-        if action.scope == "app" or chat is None:
-            await self.run_action(action.method, self)
-        elif action.scope in ("chat", "message"):
-            await self.switch_mode("chat")
-            owner = chat if action.scope == "chat" else chat.panes.active
-            if owner is not None:
-                await self.run_action(action.method, owner)
-        else:
-            library = await self.show_library()
-            await self.run_action(action.method, await library.owner_of(action.scope))
-
-    async def action_library(self) -> None:
-        """Show the library; from there, the chat."""
-        if isinstance(self.screen, BootScreen):
-            self.screen.typed.append(events.Key("f5", None))
-        elif self.screen.is_modal:
-            return
-        elif self.current_mode == "library":
-            await self.switch_mode("chat")
-        else:
-            await self.show_library()
-
-    async def show_library(self) -> LibraryScreen:
-        screen = await self._build_library()
-        await self.switch_mode("library")
-        return screen
-
-    async def _build_library(self) -> LibraryScreen:
-        async with self._library_building:
-            if self._library_screen is None:
-                library_screen, service = await asyncio.to_thread(_import_library_screen), await self._open_library()
-                screen = library_screen(service)
-                self._add_screen("library", screen)
-                await screen.build(self)
-                self._library_screen = screen
-            return self._library_screen
-
-    async def load_into_chat(self, reference: str, *, beside: bool = False) -> None:
-        """Let a checkpoint answer in the active conversation, or `beside` the one that answers there."""
-        await self.switch_mode("chat")
-        if self.chat is None or self.chat.panes.active is None:
-            return
-        if beside:
-            await self.chat.compare_with(reference)
-        else:
-            self.chat.panes.active.session.model.switch(reference)
-            self.chat.panes.active.focus_prompt()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette lists the table of actions, nothing else."""
@@ -298,7 +202,7 @@ class HugChatApp(NoticesApp):
         except StoreError as error:
             self.exit(message=Content(clean(str(error))), return_code=1)
         else:
-            self.exit()
+            self.exit(message=Content(self.going_words()) or None)
 
     @work(group="quit", exclusive=True)
     async def _told_to_end(self, number: signal.Signals) -> None:
@@ -318,8 +222,7 @@ class HugChatApp(NoticesApp):
 
     async def close_services(self, *, downloads_go_on: bool = False) -> None:
         """End all that is not a widget. Raises StoreError when the store's last words could not be written."""
-        if self.library is not None:
-            await self.library.close()
+        await self.close_modes()
         await self.services.close(downloads_go_on=downloads_go_on)
 
     async def keep_drafts(self) -> None:
@@ -336,18 +239,6 @@ def _import_chat_screen() -> type[ChatScreen]:
     from hugchat_tui.chat.screen import ChatScreen
 
     return ChatScreen
-
-
-def _import_library_service() -> type[LibraryService]:
-    from hugchat_tui.library.service import LibraryService
-
-    return LibraryService
-
-
-def _import_library_screen() -> type[LibraryScreen]:
-    from hugchat_tui.library.screen import LibraryScreen
-
-    return LibraryScreen
 
 
 def _after_start() -> None:

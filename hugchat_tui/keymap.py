@@ -19,6 +19,8 @@ _IMPORTED_LATE = (
     "hugchat_tui.common.jump",
     "hugchat_tui.library.screen",
     "hugchat_tui.library.token_dialog",
+    "hugchat_tui.monitor.form",
+    "hugchat_tui.monitor.screen",
     "hugchat_tui.quitting",
 )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import EngineError
+from engine.errors import CheckpointNotFoundError, EngineError
 from hugchat_tui.conversations.errors import StoreClosedError
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Services:
         self._fetching: dict[str, _Fetch] = {}
         self._found: dict[str, Checkpoint] = {}  # by the reference that named it
         self.deleted: list[Deletion] = []  # what undo brings back, the last one first
+        self.shown: Callable[[], Sequence[str]] = list  # references of what answers in the panes on the screen
 
     @property
     def store(self) -> ConversationService:
@@ -165,9 +166,15 @@ class Services:
         Several callers share one download; it ends when the last of them is cancelled.
         Raises CheckpointNotFoundError and what the download raises.
         """
-        found = await self._fetched(reference, on_progress) if fetch or reference in self._fetching else None
-        if found is None:
-            found = await asyncio.to_thread(_resolve, reference, self._folders())
+        try:
+            found = await self._fetched(reference, on_progress) if fetch or reference in self._fetching else None
+            if found is None:
+                found = await asyncio.to_thread(_resolve, reference, self._folders())
+        except CheckpointNotFoundError:
+            resident = self.resident(reference) if reference.startswith("runs/") else None
+            if resident is None:
+                raise
+            found = resident.checkpoint  # its run has newer ones now and deleted it; what is loaded still answers
         self._found[reference] = found
         await asyncio.to_thread(_mark_used, found)
         return found

@@ -14,6 +14,9 @@ from hugchat_tui.library.downloads_view import DownloadsView
 from hugchat_tui.library.hub_view import HubView
 from hugchat_tui.library.machine_view import MachineView
 from hugchat_tui.library.screen import LibraryScreen
+from hugchat_tui.monitor.charts_pane import ChartsPane
+from hugchat_tui.monitor.form import RunFormScreen
+from hugchat_tui.monitor.screen import MonitorScreen
 
 # Terminals without the Kitty protocol send the same byte for these and for enter, tab, backspace, escape; the rest is
 # taken by tmux, flow control, terminals or desktops.
@@ -25,6 +28,8 @@ TOGETHER: list[tuple[Scope, ...]] = [
     ("app", "library", "machine"),
     ("app", "library", "hub"),
     ("app", "library", "downloads"),
+    ("app", "monitor", "runs", "charts"),
+    ("app", "form"),
 ]
 
 
@@ -51,6 +56,10 @@ def test_every_action_has_its_method_where_it_belongs(action) -> None:  # type: 
         "machine": MachineView,
         "hub": HubView,
         "downloads": DownloadsView,
+        "monitor": MonitorScreen,
+        "runs": MonitorScreen,
+        "charts": ChartsPane,
+        "form": RunFormScreen,
     }
     owner = owners[action.scope]
     assert callable(getattr(owner, "action_" + action.method.partition("(")[0], None))

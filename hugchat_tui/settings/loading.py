@@ -18,6 +18,7 @@ from hugchat_tui.settings.schema import (
     ChatSettings,
     EngineSettings,
     ModelSettings,
+    MonitorSettings,
     SamplingSettings,
     Settings,
     kinds,
@@ -99,6 +100,7 @@ class _Reader:
             chat=ChatSettings(**values["chat"]),
             appearance=AppearanceSettings(**values["appearance"]),
             engine=EngineSettings(**values["engine"]),
+            monitor=MonitorSettings(**values["monitor"]),
             keymap=self._keymap,
         )
 

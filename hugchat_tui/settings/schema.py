@@ -92,6 +92,17 @@ class EngineSettings:
 
 
 @dataclass(frozen=True)
+class MonitorSettings:
+    """Training runs."""
+
+    bell: Annotated[Literal["on", "off"], Choice("on", "off")] = "off"
+    """Ring the terminal's bell when a run ends, fails or alerts."""
+
+    title: Annotated[Literal["on", "off"], Choice("on", "off")] = "off"
+    """Show in the terminal's title how far a training run is."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings. keymap: keys by the id of the binding they replace, several separated by commas."""
 
@@ -100,17 +111,19 @@ class Settings:
     chat: ChatSettings = ChatSettings()
     appearance: AppearanceSettings = AppearanceSettings()
     engine: EngineSettings = EngineSettings()
+    monitor: MonitorSettings = MonitorSettings()
     keymap: Mapping[str, str] = field(default_factory=dict)
 
 
 KEYMAP = "keymap"
-Section = ModelSettings | SamplingSettings | ChatSettings | AppearanceSettings | EngineSettings
+Section = ModelSettings | SamplingSettings | ChatSettings | AppearanceSettings | EngineSettings | MonitorSettings
 SECTIONS: dict[str, type[Section]] = {
     "model": ModelSettings,
     "sampling": SamplingSettings,
     "chat": ChatSettings,
     "appearance": AppearanceSettings,
     "engine": EngineSettings,
+    "monitor": MonitorSettings,
 }
 
 

@@ -1,0 +1,1 @@
+"""The training mode: launch form, run list, live charts, samples, alerts."""

@@ -1,0 +1,390 @@
+"""What the monitor stands on: the runs of this machine, what is asked of them, and what is told of them meanwhile.
+
+All of it is read from the runs' directories, so that it makes no difference who started a run, and where.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from hugchat_tui.common.clean import clean_line
+from hugchat_tui.common.tasks import start
+from hugchat_tui.library.telling import OnNotice
+from hugchat_tui.monitor.news import News, losses, missed, news_of
+
+if TYPE_CHECKING:
+    from hugchat_tui.monitor.follower import RunFollower
+    from hugchat_tui.monitor.rows import Reading, RunReader, RunRow
+    from hugchat_tui.services import Services
+    from sft.config import Recipe
+    from sft.json_lines import Record
+    from sft.runs import RunDirectory
+
+Change = Literal["rows", "history", "asked"]
+"""rows: of the list. history: of a run that is followed. asked: something was asked of a run, or answered."""
+
+_SHOWN_S, _HIDDEN_S, _ASKED_S = 1.0, 5.0, 0.3  # between two looks at the runs
+_ANSWER_SHOWN_S = 12.0
+_MODULES = (
+    "hugchat_tui.monitor.follower",
+    "hugchat_tui.monitor.rows",
+    "hugchat_tui.monitor.run_notes",
+    "hugchat_tui.monitor.upkeep",
+    "sft.control",
+    "sft.launch",
+)
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Asked:
+    """Something that was asked of a run. answer: its own words, "" until it has answered."""
+
+    id: str
+    path: Path
+    name: str
+    words: str
+    at: float = field(default_factory=time.monotonic)
+    answer: str = ""
+    answered_at: float = 0.0
+
+
+class MonitorService:
+    """State and work of the monitor. The constructor does nothing; everything here belongs to one event loop.
+
+    rows: what is known of each run, by name. problem: why looking for runs failed. in_view: the person is in the
+    monitor. asked: what runs were asked, until some time after they answered. on_end: hears of ends and alerts besides.
+    """
+
+    def __init__(self, services: Services, on_notice: OnNotice, on_alarm: Callable[[], None] = lambda: None) -> None:
+        """on_alarm: called with each notice of a run that ended, failed or alerted."""
+        self._services = services
+        self._on_notice = on_notice
+        self._on_alarm = on_alarm
+        self._listeners: list[Callable[[Change], None]] = []
+        self.rows: list[RunRow] = []
+        self.problem = ""
+        self.ready = False
+        self.in_view = False
+        self.asked: list[Asked] = []
+        self._data = Path()
+        self._reader: RunReader | None = None
+        self._reading = asyncio.Lock()
+        self._began = time.time()
+        self._closed = False
+        self._watching: asyncio.Task[None] | None = None
+        self._woken = asyncio.Event()
+        self._followers: dict[Path, RunFollower] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._going_kept: tuple[str, ...] | None = None  # as the file of notes has them; None: not known yet
+
+    def listen(self, listener: Callable[[Change], None]) -> None:
+        """Call it with every change, on the event loop."""
+        self._listeners.append(listener)
+
+    def _tell(self, change: Change) -> None:
+        for listener in self._listeners:
+            listener(change)
+
+    # Beginning and ending
+
+    async def start(self) -> None:
+        """Read the runs, tell of those that ended while nobody looked, and look again and again from now on."""
+        await asyncio.to_thread(_import_modules)
+        from engine.checkpoints.paths import data_dir
+        from hugchat_tui.monitor.rows import RunReader
+        from hugchat_tui.monitor.upkeep import remove_leftovers
+
+        self._data = data_dir()
+        self._reader = RunReader(self._data)
+        await asyncio.to_thread(remove_leftovers, self._data)
+        before = await self._look(first=True)
+        for news in missed(before.going_before if before is not None else (), self.rows):
+            self._alarm(news)
+        self.ready = True
+        if not self._closed:
+            self._watching = start(self._watch())
+
+    async def close(self) -> None:
+        """Look no more. Runs go on: they do not know of us."""
+        self._closed = True
+        self._woken.set()
+        if self._watching is not None:
+            # Not cancelled: asyncio.wait_for of Python 3.11 may lose that when it is woken at the same time.
+            await asyncio.wait([self._watching])
+        if self._followers:
+            self.follow(())
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def look(self) -> None:
+        """Look at the runs now, and not only when it is time again."""
+        self._woken.set()
+
+    async def _watch(self) -> None:
+        more = False
+        while True:
+            waiting = any(not each.answer for each in self.asked)
+            pause = 0.0 if more else _ASKED_S if waiting else _SHOWN_S if self.in_view else _HIDDEN_S
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), pause)
+            if self._closed:
+                return
+            self._woken.clear()
+            reading = await self._look()
+            more = reading is not None and reading.more
+
+    # What there is
+
+    @property
+    def folder(self) -> Path:
+        """Where the program keeps its data."""
+        return self._data
+
+    async def refresh(self) -> None:
+        """Read the runs; returns when `rows` is as they are now."""
+        await self._look()
+
+    async def _look(self, *, first: bool = False) -> Reading | None:
+        assert self._reader is not None, "start comes first"
+        async with self._reading:
+            try:
+                reading = await asyncio.to_thread(self._reader.read)
+            except OSError as error:
+                self.problem = str(error)
+                self._tell("rows")
+                return None
+            before, self.rows = self.rows, reading.rows
+            self.problem = ""
+            for path, record in reading.told:
+                self._hear(path, record)
+            if not first:
+                self._tell_losses(before)
+            self._settle_asked()
+            await self._remember_going(reading)
+        self._tell("rows")
+        return reading
+
+    async def _remember_going(self, reading: Reading) -> None:
+        """So that the next start can tell what ended meanwhile, however this program ends."""
+        from hugchat_tui.monitor.run_notes import set_going
+
+        going = tuple(sorted(str(row.run.path) for row in reading.rows if row.going))
+        first, kept = self._going_kept is None, self._going_kept or reading.going_before
+        self._going_kept = going
+        if going != tuple(kept):
+            try:
+                await asyncio.to_thread(set_going, self._data, going)
+            except OSError as error:
+                if first:
+                    self._on_notice(f"Which runs are going is not kept for the next start. {error}", "warning")
+
+    @property
+    def headline(self) -> str:
+        """What goes and how far it is, in a few words: "trial 43 %"; empty while nothing goes."""
+        from hugchat_tui.monitor.run_columns import progress_words
+
+        going = [row for row in self.rows if row.going]
+        words = [f"{row.name} {progress_words(row)}" for row in going[:1]]
+        return " · ".join([f"{len(going)} runs"] * (len(going) > 1) + words)
+
+    def row(self, name: str) -> RunRow | None:
+        return next((row for row in self.rows if row.name == name), None)
+
+    def _row_at(self, path: Path) -> RunRow | None:
+        return next((row for row in self.rows if row.run.path == path), None)
+
+    # What is told
+
+    def _hear(self, path: Path, record: Record) -> None:
+        """An answer, an alert or an end, since the last look."""
+        if record["type"] == "ack":
+            self._answer(record)
+            return
+        if record["time"] >= self._began:  # else in a directory that appeared here with its past
+            row = self._row_at(path)
+            self._alarm(news_of(row.name if row is not None else path.name, record))
+
+    def _tell_losses(self, before: Sequence[RunRow]) -> None:
+        for news in losses(before, self.rows):
+            self._alarm(news)
+
+    def _alarm(self, news: News) -> None:
+        self._on_notice(news.words, news.severity)
+        self._on_alarm()
+
+    # Runs that are followed
+
+    def follow(self, runs: Sequence[RunDirectory]) -> None:
+        """Read these along, event by event, and no others."""
+        from hugchat_tui.monitor.follower import RunFollower
+
+        wanted = {run.path: run for run in runs}
+        for path in [path for path in self._followers if path not in wanted]:
+            closing = start(self._followers.pop(path).close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        for path, run in wanted.items():
+            if path not in self._followers:
+                self._followers[path] = RunFollower(run, self._followed)
+                self._followers[path].start()
+
+    def follower(self, run: RunDirectory) -> RunFollower | None:
+        """The one that reads a run along, if it is followed."""
+        return self._followers.get(run.path)
+
+    def _followed(self) -> None:
+        if any(not each.answer for each in self.asked):
+            for follower in self._followers.values():
+                for each in self.asked:
+                    record = follower.history.acks.get(each.id)
+                    if record is not None:
+                        self._answer(record)
+        self._tell("history")
+
+    # What is asked
+
+    async def send(self, row: RunRow, words: str, command: str, **values: object) -> None:
+        """Ask it of a run; `asked` shows `words` until it has answered. Raises SftError and OSError."""
+        from sft.control import send
+
+        identity = await asyncio.to_thread(send, row.run.path, command, **values)
+        self.asked.append(Asked(identity, row.run.path, row.name, words))
+        self._tell("asked")
+        self.look()
+
+    def asked_of(self, run: RunDirectory) -> list[Asked]:
+        """What a run was asked and has not answered, or answered just now."""
+        return [each for each in self.asked if each.path == run.path]
+
+    def will_be_paused(self, row: RunRow) -> bool:
+        """Whether it waits, once it has done what it was asked."""
+        asked = [each.words for each in self.asked_of(row.run) if not each.answer]
+        last = next((words for words in reversed(asked) if words in ("pause", "continue")), "")
+        return last == "pause" if last else row.status.state == "paused"
+
+    def _answer(self, record: Record) -> None:
+        for each in self.asked:
+            if each.id == record.get("id") and not each.answer:
+                each.answer, each.answered_at = clean_line(str(record.get("words") or "done")), time.monotonic()
+                self._tell("asked")
+
+    def _settle_asked(self) -> None:
+        """Forget old answers, and say what will never be answered."""
+        now = time.monotonic()
+        kept = []
+        for each in self.asked:
+            row = self._row_at(each.path)
+            if each.answer:
+                if now - each.answered_at < _ANSWER_SHOWN_S:
+                    kept.append(each)
+            elif row is None or (not row.going and row.read_at > each.at):
+                self._on_notice(f"{each.name} ended before it answered: {each.words}.", "warning")
+            else:
+                kept.append(each)
+        self.asked = kept
+
+    async def kill(self, row: RunRow) -> bool:
+        """End its processes at once; False when they are none of this machine's."""
+        from sft.launch import kill
+
+        killed = await asyncio.to_thread(kill, row.run)
+        self.look()
+        return killed
+
+    async def resume(self, row: RunRow) -> None:
+        """Go on with it. Raises EngineErrors and OSError."""
+        from sft import config
+        from sft.launch import start as launch
+
+        recipe = await asyncio.to_thread(config.load, row.run.recipe)
+        await asyncio.to_thread(launch, recipe, row.run)
+        await self.refresh()
+
+    async def branch(self, row: RunRow, step: int) -> RunDirectory:
+        """Start another run from one of its steps. Raises EngineErrors and OSError."""
+        from hugchat_tui.monitor.upkeep import branch
+        from sft.launch import start as launch
+
+        recipe = self.recipe_of(row)
+        made = await asyncio.to_thread(branch, row.run, recipe, step, self._data)
+        await asyncio.to_thread(launch, recipe, made)
+        await self.refresh()
+        return made
+
+    @staticmethod
+    def recipe_of(row: RunRow) -> Recipe:
+        """Raises SftError when it cannot be read."""
+        from sft.errors import SftError
+
+        if row.recipe is None:
+            raise SftError(f"The recipe of {row.name} cannot be used.", row.problem)
+        return row.recipe
+
+    async def whole_steps(self, row: RunRow) -> list[int]:
+        """Steps that have a whole checkpoint, newest first."""
+        from hugchat_tui.monitor.upkeep import whole_steps
+
+        return await asyncio.to_thread(whole_steps, row.run)
+
+    async def newest_reference(self, row: RunRow) -> str:
+        """Its newest whole checkpoint as the chat names it. Raises SftError when there is none."""
+        from hugchat_tui.monitor.upkeep import newest_reference
+
+        return await asyncio.to_thread(newest_reference, row.run, going=row.going)
+
+    # What is done with a run
+
+    async def size(self, row: RunRow) -> int:
+        """Bytes that deleting it would free."""
+        from hugchat_tui.monitor.rows import run_size
+
+        return await asyncio.to_thread(run_size, row.run)
+
+    def trained_from(self, row: RunRow) -> list[str]:
+        """Names of runs whose base is a checkpoint of this one."""
+        own = f"runs/{row.name}"
+        return [each.name for each in self.rows if each.base == own or each.base.startswith(f"{own}/")]
+
+    async def delete(self, row: RunRow) -> None:
+        """Raises SftError while it is going, and OSError."""
+        from hugchat_tui.monitor.upkeep import delete
+
+        self.follow([follower.run for path, follower in self._followers.items() if path != row.run.path])
+        await asyncio.to_thread(delete, row.run, self._data)
+        await self.refresh()
+
+    async def set_tag(self, row: RunRow, tag: str) -> None:
+        """Raises SftError and OSError."""
+        from hugchat_tui.monitor.run_notes import set_tag
+
+        await self._say(set_tag, row, tag)
+
+    async def set_note(self, row: RunRow, note: str) -> None:
+        """Raises SftError and OSError."""
+        from hugchat_tui.monitor.run_notes import set_note
+
+        await self._say(set_note, row, note)
+
+    async def set_archived(self, row: RunRow, archived: bool) -> None:
+        """Raises OSError."""
+        from hugchat_tui.monitor.run_notes import set_archived
+
+        await self._say(set_archived, row, archived)
+
+    async def _say(self, write: Callable[[Path, Path, T], None], row: RunRow, value: T) -> None:
+        await asyncio.to_thread(write, self._data, row.run.path, value)
+        await self.refresh()
+
+
+def _import_modules() -> None:
+    for name in _MODULES:
+        importlib.import_module(name)

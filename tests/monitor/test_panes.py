@@ -1,0 +1,92 @@
+"""What the panes make of texts, recipes, logs and the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hugchat_tui.monitor.differences import marked
+from hugchat_tui.monitor.history import RunHistory
+from hugchat_tui.monitor.log_pane import read_end
+from hugchat_tui.monitor.pace import left_s, seconds_a_step
+from hugchat_tui.monitor.recipe_pane import flat
+from hugchat_tui.monitor.steering import cadence_problem, learning_rate_problem
+from hugchat_tui.monitor.system_strip import Gpu, Machine, cpu_share, parse_gpu
+from sft.config import Data, Evaluation, Recipe, Source
+
+
+def test_words_that_changed_are_marked() -> None:
+    found = [(part, kind) for part, kind in marked("The cat sat down", "The dog sat  down today") if part.strip()]
+    assert found == [("The ", ""), ("cat", "gone"), ("dog", "new"), ("sat  down ", ""), ("today", "new")]
+
+
+@given(st.text(), st.text())
+def test_without_what_is_gone_the_new_text_is_left(before: str, after: str) -> None:
+    left = "".join(part for part, kind in marked(before, after) if kind != "gone")
+    assert left.split() == after.split()
+
+
+def test_the_recipe_is_flat_with_every_value() -> None:
+    recipe = Recipe(data=Data(sources=(Source(path="a.jsonl", weight=0.5),)), evaluation=Evaluation(prompts=("x", "y")))
+    values = flat(recipe)
+    assert values["data.sources[0].path"] == "a.jsonl" and values["data.sources[0].weight"] == "0.5"
+    assert values["evaluation.prompts"] == "x, y" and values["data.packing"] == "true"
+
+
+def test_the_end_of_a_long_log_begins_with_a_whole_line(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    assert read_end(log) is None
+    log.write_bytes(b"".join(b"line %d\n" % number for number in range(100_000)))
+    end = read_end(log)
+    assert end is not None and end.left_out > 0 and end.text.startswith("line ")
+    assert end.left_out + len(end.text) == end.size
+
+
+def test_a_line_that_was_rewritten_shows_its_last_state(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.write_bytes(b"10 %\r20 %\r30 %\nwindows\r\n\xff\xfe\n")
+    end = read_end(log)
+    assert end is not None and end.text.split("\n")[:2] == ["30 %", "windows"]
+
+
+def test_graphics_cards_tell_what_they_have() -> None:
+    assert parse_gpu("43, 1024, 81559, 312.50") == Gpu(43, 1 << 30, 81559 << 20, 312.5)
+    assert parse_gpu("[N/A], 10, 20, [Not Supported]") == Gpu(None, 10 << 20, 20 << 20, None)
+    assert parse_gpu("No devices were found") is None
+
+
+def test_the_processors_share_is_of_the_time_between_two_readings() -> None:
+    before, now = Machine(100.0, 300.0, 1, 2, 3), Machine(101.0, 301.0, 1, 2, 3)
+    assert cpu_share(None, now) is None and cpu_share(before, before) is None
+    assert cpu_share(before, now) == 0.5
+
+
+@pytest.mark.parametrize("text", ["", "fast", "0", "-1", "2", "nan", "1e400"])
+def test_learning_rates_that_mean_nothing_are_refused(text: str) -> None:
+    assert learning_rate_problem(text)
+    assert learning_rate_problem("1e-4") is None
+
+
+@pytest.mark.parametrize("text", ["", "5", "a b", "1 2 3", "-1 5", "1.5 2"])
+def test_cadences_that_mean_nothing_are_refused(text: str) -> None:
+    assert cadence_problem(text)
+    assert cadence_problem("0, 100") is None
+
+
+def history_of(*moments: tuple[int, float], started: float = 0.0) -> RunHistory:
+    history = RunHistory()
+    history.apply([{"type": "run", "time": started, "total_steps": 100}])
+    history.apply({"type": "step", "time": at, "step": step, "loss": 1.0} for step, at in moments)
+    return history
+
+
+def test_time_left_is_of_this_start_and_not_of_pauses_or_clocks() -> None:
+    history = history_of((1, 10.0), (2, 12.0), (3, 14.0), (4, 4000.0), (5, 4002.0), (6, 3000.0), (7, 3002.0))
+    assert seconds_a_step(history) == 2.0
+    assert left_s(history, 7, 100) == 186.0
+    assert seconds_a_step(history_of((1, 10.0), (2, 12.0), (3, 5.0))) == 2.0
+    assert left_s(history, 100, 100) is None and left_s(history, 7, 0) is None
+    assert left_s(history_of((1, 10.0), (2, 11.0), started=10.5), 2, 100) is None, "one step of this start says nothing"
