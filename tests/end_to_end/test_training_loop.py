@@ -120,7 +120,9 @@ def test_replies_are_corrected_trained_on_and_the_result_answers_as_taught(tmp_p
         app.press("/")
         app.send(b"runs/taught")
         person.sees(r"[23] of [0-9]")  # the result, and steps on the way
-        app.press("enter", "enter")
+        app.press("enter")
+        person.sees("⏎ Chat")
+        app.press("enter")
         person.sees(r"● runs/taught ·", timeout=120)
         app.press("ctrl+n")
         person.ask("Who mends the nets?")
