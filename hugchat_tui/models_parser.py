@@ -54,7 +54,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     convert.add_argument("new", metavar="new-name")
     export = action("export", "copy a checkpoint to a plain folder")
     export.add_argument("name")
-    export.add_argument("folder", type=lambda text: Path(text).expanduser().absolute())
+    export.add_argument("folder", type=named_folder)
+
+
+def named_folder(text: str) -> Path:
+    from engine.checkpoints.paths import full_path
+
+    return full_path(Path(text))
 
 
 def _positive(text: str) -> int:

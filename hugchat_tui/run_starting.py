@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.checkpoints.model import Checkpoint
-from engine.checkpoints.paths import runs_dir
+from engine.checkpoints.paths import full_path, runs_dir
 from engine.memory import vram
 from hugchat_tui.common.format import local_date
 from sft import config
@@ -20,7 +20,7 @@ from sft.packaged import packaged_recipe
 from sft.recipe_checks import check_base, check_machine
 from sft.recipe_fields import Problem
 from sft.recipe_text import write_whole
-from sft.runs import RunDirectory, create_run, made_name
+from sft.runs import RunDirectory, create_run, free_name, made_name
 
 
 def read_recipe(name: str) -> Recipe:
@@ -47,8 +47,8 @@ def start_problems(recipe: Recipe, base: Checkpoint) -> list[Problem]:
 
 def planned_run(recipe: Recipe, data_dir: Path, name: str, output: str) -> RunDirectory:
     """Where `make_run` would make it. name, output: as the person gave them, empty where not."""
-    name = name or made_name(recipe, local_date(time.time()))
-    path = Path(output).expanduser().absolute() if output else runs_dir(data_dir) / name
+    name = name or free_name(runs_dir(data_dir), made_name(recipe, local_date(time.time())))
+    path = full_path(Path(output)) if output else runs_dir(data_dir) / name
     return RunDirectory(path, name)
 
 

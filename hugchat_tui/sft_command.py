@@ -21,6 +21,7 @@ from hugchat_tui.chat_command import (
     write,
 )
 from hugchat_tui.common.clean import clean
+from hugchat_tui.models_parser import named_folder
 
 if TYPE_CHECKING:
     from hugchat_tui.settings.schema import Settings
@@ -103,7 +104,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     merge.add_argument("new", metavar="new-name", nargs="?", help="without one: the run's name")
     export = action("export", "copy a run's result to a plain folder")
     export.add_argument("run")
-    export.add_argument("folder", type=lambda text: Path(text).expanduser().absolute())
+    export.add_argument("folder", type=named_folder)
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ Every record has "type" and "time" (seconds since the epoch). The types and thei
     checkpoint  step, path, bytes, best
     ack         command, id, step, words
     alert       kind (those of sft.training.alerts; patience, checkpoint, disk, signal), words, step
-    heartbeat   step
+    heartbeat   step, paused (true while it waits to be continued)
     end         how ("done", "stopped", "failed" or "killed"), step, words, hint
 
 A number that is not finite is written as null, and the record's "nonfinite" lists the names of such fields. Readers

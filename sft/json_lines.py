@@ -6,8 +6,10 @@ writes next, and then is a torn line that readers skip. Readers remember a byte 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,14 +66,18 @@ class Lines(NamedTuple):
 def read_lines(path: Path, offset: int = 0, limit: int = CHUNK) -> Lines:
     """The lines from an offset on: at most `limit` bytes, whatever lies before and behind them.
 
-    A file that is not there holds none. A last line without its end is left for the next call. Raises OSError.
+    A file that is not there holds none. A last line without its end is left for the next call. Raises OSError, also
+    for what is no file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a named pipe would block for ever
     except FileNotFoundError:
         return Lines([], 0, restarted=offset > 0)
     try:
-        size = os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
+        if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
+            raise OSError(errno.EINVAL, "It is not a regular file", str(path))
+        size = status.st_size
         restarted = size < offset
         start = 0 if restarted else offset
         data = os.pread(descriptor, limit, start)

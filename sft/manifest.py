@@ -30,7 +30,7 @@ def manifest_problem(directory: Path, *, hashes: bool) -> str | None:
         wanted = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in listed.items()}
     except FileNotFoundError:
         return "it has no manifest"
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, OverflowError, RecursionError, LookupError, TypeError, AttributeError) as error:
         return f"its manifest cannot be read ({type(error).__name__})"
     try:
         there = dict(_files(directory))

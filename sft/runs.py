@@ -21,7 +21,7 @@ from typing import Literal
 
 from engine.checkpoints.library.running import run_is_going
 from engine.checkpoints.making import flush, flush_tree, put_in_place
-from engine.checkpoints.paths import runs_dir
+from engine.checkpoints.paths import full_path, runs_dir
 from engine.checkpoints.reading import UnreadableError, is_folder, read_json_object
 from engine.checkpoints.runs import RUN_PREFIX
 from sft import config
@@ -39,6 +39,7 @@ GOING = frozenset(("preparing", "running", "paused"))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,98}[A-Za-z0-9_-]|[A-Za-z0-9]")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._]+")
 _STEP = re.compile(r"step-(\d+)")
+_OF_RANKS = frozenset(("eval", "sample", "checkpoint"))
 _PART = 40  # characters that a made name takes of the base's and the data's
 
 
@@ -122,10 +123,10 @@ def create_run(recipe: config.Recipe, data_dir: Path, *, name: str = "", output:
             f"There is a run {name} already.", f"Choose another name, or go on with it: hugchat sft resume {name}"
         )
     if output is not None:
-        return _create_elsewhere(recipe, runs, name, output.expanduser().absolute())
+        return _create_elsewhere(recipe, runs, name, full_path(output))
     wanted = name or made_name(recipe, datetime.now().astimezone().date())
     while True:
-        free = wanted if name else _free_name(runs, wanted)
+        free = wanted if name else free_name(runs, wanted)
         try:
             return RunDirectory(_make(recipe, runs / free), free)
         except FileExistsError:
@@ -146,7 +147,7 @@ def _create_elsewhere(recipe: config.Recipe, runs: Path, name: str, output: Path
     _make(recipe, output)
     wanted = name or _UNSAFE.sub("-", output.name).strip("-._") or "run"
     while True:
-        free = name or _free_name(runs, wanted)
+        free = name or free_name(runs, wanted)
         try:
             (runs / free).symlink_to(output, target_is_directory=True)
             flush(runs)
@@ -176,7 +177,8 @@ def made_name(recipe: config.Recipe, day: date) -> str:
     return "-".join([*filter(None, parts), day.isoformat()])
 
 
-def _free_name(runs: Path, wanted: str) -> str:
+def free_name(runs: Path, wanted: str) -> str:
+    """The name, or one with a number behind it that no run has yet."""
     name, number = wanted, 1
     while os.path.lexists(runs / name):
         number += 1
@@ -215,7 +217,10 @@ def find_run(data_dir: Path, reference: str) -> RunDirectory:
 
 
 def _holds_run(path: Path) -> bool:
-    return (path / "recipe.toml").is_file()
+    try:
+        return (path / "recipe.toml").is_file()
+    except OSError:  # a folder that we may not look into, or a mount that is gone
+        return False
 
 
 def step_checkpoints(run: RunDirectory) -> list[tuple[int, Path]]:
@@ -328,11 +333,25 @@ def _state(records: list[Record], *, started: bool, going: bool) -> tuple[State,
         if not records and not started:
             return "created", ""
         return "crashed", "It ended without a word: its processes are gone."
-    paused = next((r.get("command") for r in reversed(records) if r["type"] == "ack"), "") == "pause"
-    if paused:
+    if _is_paused(records):
         return "paused", ""
-    preparing = not telling or (telling[-1]["type"] == "phase" and not _is_under_way(telling))
+    if telling:
+        preparing = telling[-1]["type"] == "phase" and not _is_under_way(telling)
+    else:  # all of that lies further back than was read
+        preparing = not any(record["type"] in _OF_RANKS or record.get("paused") for record in records)
     return ("preparing" if preparing else "running"), ""
+
+
+def _is_paused(records: list[Record]) -> bool:
+    """Whether it waits: it does nothing then but tell that it lives, and answer."""
+    for record in reversed(records):
+        if record["type"] == "heartbeat" and record.get("paused") is True:
+            return True
+        if record["type"] == "ack" and record.get("command") in ("pause", "continue"):
+            return bool(record["command"] == "pause")
+        if record["type"] in ("run", "phase", "step", "end"):
+            return False
+    return False
 
 
 def _is_under_way(telling: list[Record]) -> bool:

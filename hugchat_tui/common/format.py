@@ -102,13 +102,16 @@ def shorten(text: str, cells: int) -> str:
         return text
     if cells < 1:
         return ""
-    used, end = 0, 0
+    used, ends = 0, [0]
     # A grapheme holds a few characters at most, so this much text surely covers the room there is.
     for _, stop, width in split_graphemes(text[: 8 * cells + 64])[0]:
         if used + width > cells - 1:
             break
-        used, end = used + width, stop
-    return text[:end].rstrip() + ELLIPSIS
+        used += width
+        ends.append(stop)
+    while cell_len(text[: ends[-1]]) > cells - 1:  # one that begins with joiners counted as nothing
+        ends.pop()
+    return text[: ends[-1]].rstrip() + ELLIPSIS
 
 
 def shorten_start(text: str, cells: int) -> str:
@@ -117,12 +120,15 @@ def shorten_start(text: str, cells: int) -> str:
         return text
     if cells < 1:
         return ""
-    used, begin = 0, len(text)
+    used, begins = 0, [len(text)]
     for start, _, width in reversed(split_graphemes(text)[0]):
         if used + width > cells - 1:
             break
-        used, begin = used + width, start
-    return ELLIPSIS + text[begin:]
+        used += width
+        begins.append(start)
+    while cell_len(text[begins[-1] :]) > cells - 1:
+        begins.pop()
+    return ELLIPSIS + text[begins[-1] :]
 
 
 def shorten_middle(text: str, cells: int) -> str:

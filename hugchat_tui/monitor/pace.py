@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from hugchat_tui.monitor.batches import MOST_STEPS, finite
 from hugchat_tui.monitor.history import RunHistory
 
 _RECENT = 50  # steps that are looked at
@@ -17,7 +18,7 @@ def seconds_a_step(history: RunHistory) -> float:
     Steps before a resume were done by other processes, and a pause is no step.
     """
     points = history.curves["loss"].points
-    begun = history.run["time"] if history.run is not None else -math.inf
+    begun = finite(history.run["time"]) if history.run is not None else -math.inf
     step, moment = points.step[-_RECENT:], points.time[-_RECENT:]
     of_this_start = moment >= begun
     step, moment = step[of_this_start], moment[of_this_start]
@@ -33,4 +34,5 @@ def left_s(history: RunHistory, step: int, total_steps: int) -> float | None:
     pace = seconds_a_step(history)
     if math.isnan(pace) or not total_steps or step >= total_steps:
         return None
-    return pace * (total_steps - step)
+    left = pace * min(total_steps - step, MOST_STEPS)
+    return left if math.isfinite(left) else None

@@ -6,14 +6,15 @@ import zlib
 from collections.abc import Iterable
 
 TONES = ("$text-primary", "$text-accent", "$text-success", "$text-secondary", "$text-warning", "$text-error")
+_FIRST = 4  # that are taken first: in some themes the others look much like one of them
 
 
 def run_tones(names: Iterable[str]) -> dict[str, str]:
     """A tone for each run, by its name: always the same one, unless a run that is named before it has that."""
     tones: dict[str, str] = {}
     for name in names:
-        wanted = zlib.crc32(name.encode(errors="surrogatepass")) % len(TONES)
-        order = [*TONES[wanted:], *TONES[:wanted]]
+        wanted = zlib.crc32(name.encode(errors="surrogatepass")) % _FIRST
+        order = [*TONES[wanted:_FIRST], *TONES[:wanted], *TONES[_FIRST:]]
         tones[name] = next((tone for tone in order if tone not in tones.values()), order[0])
     return tones
 

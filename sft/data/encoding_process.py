@@ -16,6 +16,7 @@ import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal
@@ -92,6 +93,12 @@ def cut_to_fit(document: Document, max_length: int) -> Document | None:
     )
 
 
+def _trains_whole_turns(document: Document, max_length: int) -> bool:
+    """Whether anything is trained in the whole turns that fit."""
+    end = max((turn_end for turn_end in document.turn_ends if turn_end <= max_length), default=0)
+    return bool(document.trained[:end].any())
+
+
 def pieces_of(document: Document, max_length: int) -> list[Document]:
     """A text as documents of max_length tokens; the last one has the rest."""
     starts = range(0, len(document.ids), max_length)
@@ -145,8 +152,27 @@ class BatchEncoder:
             batch.split.append(row)
             return pieces_of(document, self._max_length)
         rest = cut_to_fit(document, self._max_length)
+        if not _trains_whole_turns(document, self._max_length):
+            rest = self._without_oldest(conversation) or rest
         (batch.dropped if rest is None else batch.cut).append(row)
         return [] if rest is None else [rest]
+
+    def _without_oldest(self, conversation: Conversation) -> Document | None:
+        """Without the oldest exchanges, which nothing is trained in, where that lets a trained turn fit whole.
+
+        So are rows whose last answer is what somebody marked; cut at the end they would train nothing.
+        """
+        first = 1 if conversation.messages[0].role == "system" else 0
+        system, turns = conversation.messages[:first], conversation.messages[first:]
+        while len(turns) > 2 and not (turns[0].role == "user" and turns[1].trained):
+            turns = turns[2:]
+            try:
+                (found,) = self._encoder.encode_all([replace(conversation, messages=(*system, *turns))])
+            except BrokenTemplateError:
+                return None
+            if isinstance(found, Document) and _trains_whole_turns(found, self._max_length):
+                return found if len(found.ids) <= self._max_length else cut_to_fit(found, self._max_length)
+        return None
 
     def _fill(
         self, batch: EncodedBatch, conversations: Sequence[Conversation], documents: list[Document], rows: list[int]

@@ -16,7 +16,7 @@ from sft.data.sources import Source, corpus_of, files_of
 from sft.errors import SftError
 
 # To be raised when the same rows become other documents, or the files of a set mean something else.
-VERSION = 1
+VERSION = 2
 
 _NAME_LENGTH = 32  # hexadecimal digits
 _CHUNK = 4 << 20

@@ -60,7 +60,7 @@ class Steering:
             time.sleep(_PAUSED_LOOK_S)
             if self._events is not None and time.monotonic() - beaten >= _HEARTBEAT_S:
                 beaten = time.monotonic()
-                self._events.write("heartbeat", step=step)
+                self._events.write("heartbeat", step=step, paused=True)
             self._obey(step)
 
     def _obey(self, step: int) -> None:

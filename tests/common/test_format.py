@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -67,6 +67,7 @@ _HARD = st.text(st.sampled_from("ab/ 你好é\u0301👨\u200d👩👧🏽🇩�
 
 
 @given(_HARD, st.integers(0, 40))
+@example("\u200d\u200d👧", 1)
 def test_shortened_text_never_exceeds_its_cells(text: str, cells: int) -> None:
     end, start = fmt.shorten(text, cells), fmt.shorten_start(text, cells)
     assert cell_len(end) <= cells

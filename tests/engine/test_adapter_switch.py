@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,13 +31,29 @@ def quiet(stage: str, done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
+_opened: list[Session] = []
+
+
+@pytest.fixture(autouse=True)
+def sessions_are_closed() -> Iterator[None]:
+    """Each has a process that renders its template, and the tests of workers look for processes left behind."""
+    yield
+    for session in _opened:
+        session.close()
+    _opened.clear()
+
+
 def load(path: Path, base: Path | None = None, spare: int = PLENTY, dtype: str = "float32") -> Session:
     where = None if base is None else str(base)
-    return Session.load(protocol.Load(id=1, path=str(path), base=where, device="cpu", dtype=dtype, spare=spare), quiet)
+    request = protocol.Load(id=1, path=str(path), base=where, device="cpu", dtype=dtype, spare=spare)
+    _opened.append(Session.load(request, quiet))
+    return _opened[-1]
 
 
 def adapt(session: Session, adapter: Path | None, spare: int = PLENTY) -> Session:
-    return session.adapt(protocol.Adapt(id=2, adapter=None if adapter is None else str(adapter), spare=spare), quiet)
+    request = protocol.Adapt(id=2, adapter=None if adapter is None else str(adapter), spare=spare)
+    _opened.append(session.adapt(request, quiet))
+    return _opened[-1]
 
 
 def weights(session: Session) -> dict[str, torch.Tensor]:

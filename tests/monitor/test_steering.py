@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from sft.config import Recipe, with_values
+from sft.control import ControlReader
+from sft.runs import RunDirectory
 from tests.chat.driving import Home
 from tests.monitor.driving import Monitor, monitor
 from tests.sft.training import driving
@@ -57,6 +59,13 @@ async def steer(it: Monitor, running: Running) -> None:
     assert running.wait() == 0 and run.final.is_dir() and running.process.poll() == 0
 
 
+def steps_until_answers(run: RunDirectory) -> list[int]:
+    """How many steps each command waited for its acknowledgement."""
+    asked = {command.id: command.time for command in ControlReader(run.control).read()}
+    steps = [record["time"] for record in events(run, "step")]
+    return [sum(asked[ack["id"]] < time < ack["time"] for time in steps) for ack in events(run, "ack")]
+
+
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 async def test_a_run_is_steered_and_left_with_nothing_behind(home: Home, tmp_path: Path, ranks: int) -> None:
     run = new_run(long_recipe(home, tmp_path, ranks=ranks), home.data)
@@ -69,6 +78,7 @@ async def test_a_run_is_steered_and_left_with_nothing_behind(home: Home, tmp_pat
             await steer(it, running)
         commands = [(record["command"], record["step"]) for record in events(run, "ack")]
         assert [command for command, _ in commands] == ["save", "pause", "continue", "set", "stop"]
+        assert all(steps <= 2 for steps in steps_until_answers(run))
         assert not [process for process in processes if process.is_running()], "no rank is left behind"
         # What it learned is there for the chat, under the run's name.
         assert (run.final / "adapter_model.safetensors").is_file()

@@ -144,8 +144,14 @@ def test_the_states_of_a_run(run: RunDirectory, living: subprocess.Popen[bytes])
     assert (status.state, status.step, status.total_steps, status.loss) == ("running", 3, 10, 0.5)
     told(run, ("ack", {"command": "pause", "id": "x"}))
     assert read_status(run).state == "paused"
+    told(run, ("ack", {"command": "save", "id": "z"}), ("heartbeat", {"step": 3, "paused": True}))
+    assert read_status(run).state == "paused", "what else it answers does not make it go on"
+    told(run, *[("heartbeat", {"step": 3, "paused": True})] * 1500)
+    assert read_status(run).state == "paused", "also when the word itself is far back"
     told(run, ("ack", {"command": "continue", "id": "y"}), ("eval", {"step": 3, "loss": 0.7}))
     assert (read_status(run).state, read_status(run).eval_loss) == ("running", 0.7)
+    told(run, ("ack", {"command": "pause", "id": "w"}), ("phase", {"name": "starting"}), BEGUN)
+    assert read_status(run).state == "running", "it was asked of an earlier start"
     told(run, ("end", {"how": "failed", "step": 5, "words": "no memory", "hint": "less"}))
     status = read_status(run)
     assert (status.state, status.step, status.words, status.hint, status.going) == (

@@ -204,6 +204,23 @@ def test_long_conversations_are_cut_at_a_turns_end(tmp_path: Path, rows: Callabl
     assert dropped.meta.lengths.documents == 3
 
 
+def test_a_long_conversation_whose_last_answer_alone_is_trained_loses_its_oldest_turns(
+    tmp_path: Path, rows: Callable[..., Source]
+) -> None:
+    messages: list[dict[str, object]] = [{"role": "system", "content": "Be brief."}]
+    for number in range(8):
+        messages.append({"role": "user", "content": f"Question {number}?"})
+        messages.append(
+            {"role": "assistant", "content": f"Answer {number}." + " word" * 10, "weight": int(number == 7)}
+        )
+    made = make(tmp_path, rows([{"messages": messages}]), max_length=220)
+    text = text_of(made, 0)
+    assert (made.meta.cut, made.meta.dropped) == (1, 0)
+    assert "Be brief." in text and "Question 0?" not in text and "Question 6?" in text
+    assert text.endswith("word<|im_end|>") and "Answer 7." in text
+    assert made.trained_counts[0] > 10
+
+
 def test_a_question_that_fills_the_length_leaves_nothing_to_train(tmp_path: Path, rows: Callable[..., Source]) -> None:
     long_question = {"messages": [{"role": "user", "content": "why " * 200}, {"role": "assistant", "content": "So."}]}
     made = make(tmp_path, rows([long_question, asked(1)]), max_length=100)
