@@ -55,7 +55,7 @@ def test_deepspeed_alone_is_told_its_rank_as_it_would_ask_for_mpi() -> None:
 def test_several_ranks_share_the_cores_and_go_through_torchrun() -> None:
     cores = int(command(recipe(), RUN, {}).environment["OMP_NUM_THREADS"])
     several = command(recipe(ranks=2, device="cpu"), RUN, {})
-    options = ("--standalone", "--nnodes=1", "--nproc-per-node=2", "--max-restarts=0", "--shutdown-timeout=60")
+    options = ("--standalone", "--nnodes=1", "--nproc-per-node=2", "--max-restarts=0", "--shutdown-timeout=900")
     assert several.argv == (sys.executable, "-P", "-m", "torch.distributed.run", *options, "--module", *RANK)
     assert several.environment["OMP_NUM_THREADS"] == str(max(1, cores // 2))
     assert several.environment["CUDA_VISIBLE_DEVICES"] == ""
