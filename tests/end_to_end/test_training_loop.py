@@ -59,12 +59,13 @@ class Person:
         self.sees("⏎ Send")
 
     def _replies(self) -> int:
-        if not self._database.exists():
+        try:
+            with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as database:
+                found = database.execute(
+                    "SELECT count(*) FROM messages WHERE role = 'assistant' AND writer IS NULL"
+                ).fetchone()
+        except sqlite3.OperationalError:  # it is not there, or being made
             return 0
-        with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as database:
-            found = database.execute(
-                "SELECT count(*) FROM messages WHERE role = 'assistant' AND writer IS NULL"
-            ).fetchone()
         return int(found[0])
 
 
