@@ -172,7 +172,10 @@ class EnginePool:
         return self._slots.pop(min(found, key=lambda other: other.last_used).key) if found else None
 
     async def _change(self, slot: Slot, before: Slot) -> bool:
-        """Let the worker of another slot hold this one's checkpoint; False when it goes on holding what it held."""
+        """Let the worker of another slot hold this one's checkpoint; False when it goes on holding what it held.
+
+        So it does, too, after the errors that loading the checkpoint would end with as well; those are raised.
+        """
         worker = slot.worker = before.worker
         assert worker is not None, "it can be changed"
         slot.place = before.place
@@ -180,12 +183,14 @@ class EnginePool:
             spare = await self._reserve(slot, before.bytes)
             adapter = slot.checkpoint.path if slot.checkpoint.kind == "adapter" else None
             await worker.adapt(adapter, spare=spare, on_progress=slot.report)
-        except EngineError:
+        except EngineError as error:
             slot.worker, slot.bytes = None, 0
             if worker.alive and before.key not in self._slots:
                 self._slots[before.key] = before
             else:
                 await worker.close()
+            if isinstance(error, CheckpointRefusedError | CheckpointNotFoundError):
+                raise
             return False
         before.worker = None  # its death is not told twice
         return True
@@ -208,7 +213,7 @@ class EnginePool:
                 )
                 slot.place = info.device if info.device.startswith("cuda") else RAM
             assert slot.worker is not None, "it has loaded the checkpoint"
-            await asyncio.to_thread(measure, [slot])
+            await asyncio.to_thread(measure, slot)
             slot.loaded = True
             slot.worker.died.add_done_callback(partial(self._on_death, slot))
         except BaseException as error:

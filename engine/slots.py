@@ -87,19 +87,20 @@ def estimate(slot: Slot) -> Estimate:
     return Estimate(place, needed, kept)
 
 
-def measure(slots: list[Slot]) -> None:
-    """Replace the estimates of loaded checkpoints by what they take; what is on a GPU cannot be measured."""
-    for slot in slots:
-        if slot.worker is not None and slot.worker.info is not None:
-            if slot.place == RAM:
-                slot.bytes = memory.resident_set(slot.worker.pid)
-            else:
-                slot.bytes = memory.with_overhead(slot.worker.info.weight_bytes) + slot.worker.info.kept_bytes
+def measure(slot: Slot) -> None:
+    """Replace the estimate of a load that is done by what it takes; what is on a GPU cannot be measured."""
+    if slot.worker is not None and slot.worker.info is not None:
+        if slot.place == RAM:
+            slot.bytes = memory.resident_set(slot.worker.pid)
+        else:
+            slot.bytes = memory.with_overhead(slot.worker.info.weight_bytes) + slot.worker.info.kept_bytes
 
 
 def measure_place(place: str, slots: list[Slot]) -> Memory | None:
     """What the place holds in total and has available after the loads under way; None when unknown."""
-    measure(slots)
+    for slot in slots:
+        if slot.loaded:  # else its worker may hold another adapter yet, and the bytes are what was reserved
+            measure(slot)
     limits: Memory | None
     if place == RAM:
         limits = memory.ram()

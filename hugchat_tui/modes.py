@@ -70,12 +70,7 @@ class ModesApp(NoticesApp):
         except OSError as error:
             self.notify(f"Downloads cannot be taken up: {error}.", severity="warning")
         await self._build_library()
-        try:
-            await self._open_monitor()
-        except OSError as error:
-            self.notify(f"Training runs cannot be looked for: {error}.", severity="warning")
-        else:
-            await self._build_monitor()
+        await self._build_monitor()
 
     # The library
 
@@ -122,12 +117,11 @@ class ModesApp(NoticesApp):
     # The monitor
 
     async def _open_monitor(self) -> MonitorService:
-        """Raises OSError."""
         module = await asyncio.to_thread(importlib.import_module, "hugchat_tui.monitor.service")
         if self.monitor is None:
             self.monitor = module.MonitorService(self.services, self.tell, self._run_alarm)
             self.monitor.listen(self._runs_changed)
-            await self.monitor.start()
+            self.monitor.start()
         return self.monitor
 
     def _run_alarm(self) -> None:

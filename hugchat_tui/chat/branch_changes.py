@@ -82,8 +82,12 @@ class BranchChanges:
     async def correct_reply(self, message_id: int, text: str) -> bool:
         """Show what a reply should have been in its place; unchanged, it is good. False while one is being written."""
         async with self._changing:
+            if self.busy:
+                return False
+            if self.message(message_id) is None:  # another branch was shown meanwhile
+                await self._show(message_id)
             message = self.message(message_id)
-            if message is None or self.busy:
+            if message is None:
                 return False
             if text.strip() == message.content.strip():
                 await self._mark(message, "good")

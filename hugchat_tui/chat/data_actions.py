@@ -68,13 +68,28 @@ class DataActions(PaneActions):
             return
         from hugchat_tui.monitor.form import new_run
 
-        reference = view.session.model.reference
-        resident = self.app.services.resident(reference)
-        # An adapter is not trained on, but the base that it stands on.
-        base = resident.checkpoint.base_name if resident is not None else ""
-        made = await new_run(self.app, base=base or reference, data=[str(path)])
+        base = await self._trainable(view.session.model.reference)
+        made = await new_run(self.app, base=base, data=[str(path)])
         if made is not None:
             (await self.app.show_monitor()).select(made.name)
+
+    async def _trainable(self, reference: str) -> str:
+        """The checkpoint that a reference names, or the base of an adapter, which is what can be trained on."""
+        from engine.checkpoints.paths import data_dir, full_path
+        from engine.checkpoints.resolve import resolve
+        from engine.errors import EngineError
+
+        resident = self.app.services.resident(reference)
+        folders = [full_path(Path(folder)) for folder in self.app.services.settings.model.folders]
+        try:
+            found = (
+                resident.checkpoint
+                if resident is not None
+                else await asyncio.to_thread(resolve, reference, data_dir=data_dir(), folders=folders)
+            )
+        except (EngineError, OSError):  # the form says what is wrong with it
+            return reference
+        return str(found.base) if found.kind == "adapter" and found.base is not None else reference
 
     async def _marked(self, title: str) -> _Export | None:
         """What is marked in this conversation or in all, as the person chooses where there is a difference."""

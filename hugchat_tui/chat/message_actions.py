@@ -34,6 +34,7 @@ class MessageActions(Vertical):
 
         def go_to(self, message_id: int) -> None: ...
 
+    correcting: bool = False  # what is being edited is a reply
     _draft_before_editing: str = ""
     _marking: bool = False  # among the messages, when a reply began to be corrected
 
@@ -66,14 +67,14 @@ class MessageActions(Vertical):
             return
         self.begin_editing(question.id, question.content)
 
-    def begin_editing(self, message_id: int, text: str) -> None:
-        """Let the prompt hold what a question is to be changed to, or what a reply should have been."""
+    def begin_editing(self, message_id: int, text: str, *, correcting: bool = False) -> None:
+        """Let the prompt hold what a question is to be changed to; correcting: what a reply should have been."""
         if self.editing is None:
             self._draft_before_editing = self.prompt.draft
-        self.editing = message_id
-        what = "the better answer · enter keeps it" if self.correcting else "editing · enter asks again as a branch"
+        self.editing, self.correcting = message_id, correcting
+        what = "the better answer · enter keeps it" if correcting else "editing · enter asks again as a branch"
         self.prompt.border_title = Content(f"{what} · esc leaves it")
-        self.prompt.set_commands(() if self.correcting else slash_commands())
+        self.prompt.set_commands(() if correcting else slash_commands())
         self.prompt.restore(text)
         self.prompt.focus()
 
@@ -81,18 +82,12 @@ class MessageActions(Vertical):
         """Leave editing and put the draft back that was there before; returns the message that was edited."""
         if self.editing is None:
             raise RuntimeError("no message is being edited")
-        message_id, self.editing = self.editing, None
+        message_id, self.editing, self.correcting = self.editing, None, False
         self.prompt.border_title = None
         self.prompt.set_commands(slash_commands())
         self.prompt.restore(self._draft_before_editing)
         self._draft_before_editing = ""
         return message_id
-
-    @property
-    def correcting(self) -> bool:
-        """Whether what is being edited is a reply."""
-        message = self.session.message(self.editing) if self.editing is not None else None
-        return message is not None and message.role == "assistant"
 
     def action_mark(self, mark: Mark) -> None:
         """Mark the reply good or bad; again takes the mark away."""
@@ -109,7 +104,7 @@ class MessageActions(Vertical):
         reply = self._complete_reply()
         if reply is not None and self._free():
             self._marking = self.transcript.has_focus
-            self.begin_editing(reply.id, reply.content)
+            self.begin_editing(reply.id, reply.content, correcting=True)
 
     def correct(self, text: str) -> None:
         """Keep the better answer that was written for the reply that is being edited."""
@@ -123,9 +118,9 @@ class MessageActions(Vertical):
             if await self.session.correct_reply(message_id, text):
                 return
         except StoreError:
-            self.begin_editing(message_id, text)
+            self.begin_editing(message_id, text, correcting=True)
             raise
-        self.begin_editing(message_id, text)
+        self.begin_editing(message_id, text, correcting=True)
 
     def _complete_reply(self) -> Message | None:
         """The reply under the cursor, when it is all there and says something; else the person is told."""

@@ -95,7 +95,6 @@ class ReplyWriter:
         sampling = services.sampling()
         if self._session.seed is not None:
             sampling = msgspec.structs.replace(sampling, seed=self._session.seed)
-            self._session.seed = None
         details.sampling = msgspec.to_builtins(sampling)
         status = self._session.status
         status.tokens_per_second = status.first_token_s = 0.0

@@ -51,7 +51,7 @@ class ChatSession(BranchChanges):
         self._system_prompt = services.settings.chat.system_prompt  # until there is a conversation to keep it
         self._task: asyncio.Task[None] | None = None
         self._writer: ReplyWriter | None = None
-        self.seed: int | None = None  # of the next reply, if another checkpoint is asked the same
+        self.seed: int | None = None  # of the next reply only, if another checkpoint is asked the same
         self._stop_wanted = False
         self._creating = asyncio.Lock()
         self._changing = asyncio.Lock()  # the branch, from the store
@@ -207,6 +207,8 @@ class ChatSession(BranchChanges):
         except Exception as error:
             self.tell(Notice(f"An error that nobody expected: {error!r}. The log says more.", "error"))
             raise
+        finally:
+            self.seed = None  # also when no reply came about
 
     async def _ask(self, text: str) -> None:
         try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
+from hugchat_tui.common.tasks import start
 from hugchat_tui.monitor.batches import Batch
 from hugchat_tui.monitor.history import RunHistory
 from hugchat_tui.monitor.reading import beginning_of_rest, read_batches, read_elsewhere
@@ -17,6 +18,8 @@ from sft.runs import RunDirectory
 _CHUNKS = 8  # that are read before the event loop is told
 _POLL_S = 0.2
 _TELL_EVERY_S = 0.05
+
+_log = logging.getLogger(__name__)
 
 
 class _Place(NamedTuple):
@@ -59,17 +62,24 @@ class RunFollower:
 
     def start(self) -> None:
         if self._task is None:
-            self._task = asyncio.create_task(self._follow())
+            self._task = start(self._follow())
 
     async def close(self) -> None:
         """Read no more; on_change is not called any more."""
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait((self._task,))
             self._task = None
 
     async def _follow(self) -> None:
+        try:
+            await self._read_along()
+        except Exception as error:  # noqa: BLE001 (of whatever kind: the person hears that this stands still)
+            _log.exception("the events of %s are not read any more", self.run.path)
+            self.problem = f"Its events cannot be read any more: {error or type(error).__name__}."
+            self._on_change()
+
+    async def _read_along(self) -> None:
         begin, end = await asyncio.to_thread(beginning_of_rest, self.run.events)
         rest = asyncio.create_task(read_elsewhere(self.run.events, begin, end)) if begin else None
         told_at = 0.0

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _ASK_AFTER_S = 0.3  # of quiet
 _HELP_ROWS = 4
+_CHANGING = ("choose", "open", "complete", "pick_base", "edit_toml")  # not while the run is being started
 
 
 async def new_run(
@@ -130,7 +131,7 @@ class RunFormScreen(FormActions):
     def _ask(self) -> None:
         recipe, _ = self.draft.read()
         if recipe is not None:
-            self.finder.ask(recipe, self.draft.name, self.draft.output)
+            self.finder.ask(recipe, self.draft.name, self.draft.output, typing=self.typing_at)
 
     def _found(self) -> None:
         """The facts or the view of the data are others."""
@@ -158,6 +159,7 @@ class RunFormScreen(FormActions):
     @on(FormBody.Typed)
     def _typed(self, event: FormBody.Typed) -> None:
         self.tried = False
+        self.typing_at = event.place
         self.refused = tuple(each for each in self.refused if each.place != event.place)
         if event.place == self.body.place:
             self.find_candidates()
@@ -167,6 +169,9 @@ class RunFormScreen(FormActions):
     @on(FormBody.Moved)
     def _moved(self, event: FormBody.Moved) -> None:
         if event.left:
+            if is_path(self.typing_at):
+                self.ask_soon()
+            self.typing_at = ""
             self.begin_anew()
             self.show_problems()
         self.find_candidates()
@@ -179,6 +184,8 @@ class RunFormScreen(FormActions):
             await (self.run_action("open") if row.kind == "section" else self.run_action("choose(1)"))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if self.doing and action in _CHANGING:
+            return False
         row = self.body.list.row
         return action != "choose" or (row is not None and row.kind in ("choice", "section"))
 
@@ -209,6 +216,9 @@ class RunFormScreen(FormActions):
     def show_doing(self, words: str) -> None:
         """What is being done for the start; empty: nothing."""
         self.doing = words
+        if self.body.input.locked != bool(words):
+            self.body.input.locked = bool(words)
+            self.refresh_bindings()
         self._show_title()
 
     def _show_help(self) -> None:

@@ -67,9 +67,11 @@ class FormActions(Screen["RunDirectory | None"]):
     recipe_problem: Problem | None = None
     refused: Sequence[Problem] = ()  # why it was not started the last time
     candidates: tuple[str, ...] = ()  # of the path that is being typed
+    typing_at = ""  # where something was typed since the cursor came there
     _candidates_of = ("", "")
     _begun_as: tuple[str, str] | None = None  # what was typed for the recipe, and the base
     _text_left: str | None = None  # what came from the editor and is no recipe
+    _ends_with: tuple[RunDirectory | None] | None = None  # as soon as it is shown again
 
     # The lines
 
@@ -198,10 +200,13 @@ class FormActions(Screen["RunDirectory | None"]):
         except EngineError as error:
             problem = Problem(RECIPE, str(error))
         else:
+            self.body.commit()  # what is being typed stays, too
+            before = self.body.text
             self.draft.begin_as(recipe)
+            if self.body.text != before:
+                self.body.reload()
         self._begun_as, self.recipe_problem = wanted, problem
         self.body.list.made = {**self.body.list.made, RECIPE: made}
-        self.body.reload()
         self.show_problems()
         self.ask_soon()
 
@@ -285,7 +290,7 @@ class FormActions(Screen["RunDirectory | None"]):
             question = ConfirmDialog("Leave the form?", words, confirm="Leave", cancel="Stay", danger=True)
             if not await self.app.push_screen_wait(question):
                 return
-        self.dismiss(None)
+        self._end(None)
 
     @background("start")
     async def action_start(self) -> None:
@@ -293,11 +298,25 @@ class FormActions(Screen["RunDirectory | None"]):
         if self.doing:
             return
         self.body.settle()
+        self.typing_at = ""
         try:
             made = await self._started()
         finally:
             self.show_doing("")
         if made is not None:
+            self._end(made)
+
+    def _end(self, made: RunDirectory | None) -> None:
+        """Close the form, when it is shown again if another mode or a dialog is over it now."""
+        if self.is_active:
+            self.dismiss(made)
+        else:
+            self._ends_with = (made,)
+            self.show_doing("closing…")
+
+    def on_screen_resume(self) -> None:
+        if self._ends_with is not None and self.is_active:
+            made, self._ends_with = self._ends_with[0], None
             self.dismiss(made)
 
     async def _started(self) -> RunDirectory | None:

@@ -54,7 +54,11 @@ def _files(text: str, endings: tuple[str, ...] | None) -> list[str]:
     for entry in entries:
         if not entry.name.startswith(beginning) or (entry.name.startswith(".") and not beginning):
             continue
-        if entry.is_dir():
+        try:
+            is_folder = entry.is_dir()
+        except OSError:  # a link that leads to itself, or to where nobody may look
+            continue
+        if is_folder:
             found.append(f"{folder}{slash}{entry.name}/")
         elif is_data(entry.name) if endings is None else entry.name.endswith(endings):
             found.append(f"{folder}{slash}{entry.name}")

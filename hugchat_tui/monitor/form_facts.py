@@ -7,13 +7,14 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from engine.checkpoints.children import ChildFailedError, run_module
 from engine.checkpoints.model import Checkpoint
-from engine.checkpoints.paths import data_dir
+from engine.checkpoints.paths import data_dir, full_path
 from engine.checkpoints.resolve import NotDownloadedError, StarterNotInstalledError, resolve
 from engine.errors import EngineError
 from hugchat_tui.common.tasks import start
@@ -64,9 +65,9 @@ class Facts:
         return there and not any(each.place.startswith(_READ) for each in self.problems)
 
 
-def find_facts(recipe: Recipe, name: str, output: str, folders: Sequence[Path]) -> Facts:
-    """For a thread. folders: of the settings."""
-    problems = _source_problems(recipe)
+def find_facts(recipe: Recipe, name: str, output: str, folders: Sequence[Path], *, typing: str = "") -> Facts:
+    """For a thread. folders: of the settings. typing: the place that is being filled in."""
+    problems = _source_problems(recipe, typing)
     try:
         base = resolve(recipe.model.base, data_dir=data_dir(), folders=folders)
     except StarterNotInstalledError:
@@ -88,13 +89,17 @@ def find_facts(recipe: Recipe, name: str, output: str, folders: Sequence[Path]) 
     return Facts(recipe, problems, base, place, found, plan(recipe, place), _known_speed(recipe))
 
 
-def _source_problems(recipe: Recipe) -> list[Problem]:
+def _source_problems(recipe: Recipe, typing: str) -> list[Problem]:
     places = [(f"data.sources[{index}].path", each.path) for index, each in enumerate(recipe.data.sources)]
     if recipe.data.held_out_source:
         places.append(("data.held_out_source", recipe.data.held_out_source))
     problems = []
     for place, path in places:
         try:
+            if place == typing and (full_path(Path(path)).is_dir() or any(sign in path for sign in "*?[")):
+                # The beginning of a path: to walk all of / takes longer than to type the rest.
+                problems.append(Problem(place, "is looked at when the cursor leaves it"))
+                continue
             files_of(Source(path))
         except (EngineError, OSError) as error:
             problems.append(Problem(place, str(error)))
@@ -152,16 +157,20 @@ class FactFinder:
         self._folders = folders
         self._on_change = on_change
         self._facts_task: asyncio.Task[None] | None = None
+        self._asked: Callable[[], Facts] | None = None  # what is to be found next
         self._data_task: asyncio.Task[None] | None = None
         self._data_key: object = None
         self.facts: Facts | None = None
         self.data = DataView()
 
-    def ask(self, recipe: Recipe, name: str, output: str) -> None:
-        """Find out about this recipe; its data is looked at anew only when what decides about it is another."""
-        if self._facts_task is not None:
-            self._facts_task.cancel()
-        self._facts_task = start(self._find(recipe, name, output))
+    def ask(self, recipe: Recipe, name: str, output: str, *, typing: str = "") -> None:
+        """Find out about this recipe; its data is looked at anew only when what decides about it is another.
+
+        typing: the place that is being filled in.
+        """
+        self._asked = partial(find_facts, recipe, name, output, self._folders, typing=typing)
+        if self._facts_task is None or self._facts_task.done():
+            self._facts_task = start(self._find())
 
     def count(self) -> None:
         """Count the rows of large sources too."""
@@ -170,15 +179,22 @@ class FactFinder:
 
     async def close(self) -> None:
         """End what is under way; who asks again begins anew."""
-        self._data_key = None
+        self._data_key = self._asked = None
         tasks = [task for task in (self._facts_task, self._data_task) if task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _find(self, recipe: Recipe, name: str, output: str) -> None:
-        facts = await asyncio.to_thread(find_facts, recipe, name, output, self._folders)
+    async def _find(self) -> None:
+        """One thread at a time: threads cannot be ended."""
+        while self._asked is not None:
+            find, self._asked = self._asked, None
+            facts = await asyncio.to_thread(find)
+            if self._asked is None:
+                self._found(facts)
+
+    def _found(self, facts: Facts) -> None:
         self.facts = facts
         if facts.can_be_read:
             decisive = facts.recipe.model.base, facts.recipe.model.template, facts.recipe.data

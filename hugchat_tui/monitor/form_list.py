@@ -146,11 +146,16 @@ class FieldInput(LineInput):
     help_title = "Form"
 
     typing = False  # the row under the cursor is a text
+    locked = False  # nothing may be changed
 
     async def _on_key(self, event: events.Key) -> None:
         if await self._run_binding(event.key):
             event.prevent_default()
             event.stop()
+        elif self.locked:
+            event.prevent_default()
+            if event.key in self._bindings.key_to_bindings:
+                event.stop()
         elif not self.typing:
             event.prevent_default()
 
@@ -163,6 +168,8 @@ class FieldInput(LineInput):
             if keymap := self.app._keymap:
                 bindings.apply_keymap(keymap)
             found += [(node, each) for each in bindings.key_to_bindings.get(key, ()) if not each.priority]
+        if self.locked:
+            found = [(node, each) for node, each in found if (each.id or "").startswith("form.")]
         if found and isinstance(self.parent, FormBody):
             self.parent.commit()  # the key is about what was typed before it, too
         for node, binding in sorted(found, key=lambda pair: not (pair[1].id or "").startswith("form.")):
@@ -171,7 +178,7 @@ class FieldInput(LineInput):
         return False
 
     def _on_paste(self, event: events.Paste) -> None:
-        if not self.typing:
+        if not self.typing or self.locked:
             event.prevent_default()
             event.stop()
 
@@ -224,6 +231,11 @@ class FormBody(Container):
     def place(self) -> str:
         """Of the row under the cursor."""
         return self.list.row.place if self.list.row is not None else ""
+
+    @property
+    def text(self) -> str:
+        """What the draft has at the edited place, "" where nothing is typed."""
+        return self.draft.text(self._edited) if self.input.typing else ""
 
     def focus_row(self) -> None:
         self.screen.set_focus(self.input)
@@ -290,7 +302,7 @@ class FormBody(Container):
 
     def reload(self) -> None:
         """Show what stands at the edited place; a number is taken the place of by what is typed."""
-        self.input.value = self.draft.text(self._edited) if self.input.typing else ""
+        self.input.value = self.text
         end = len(self.input.value)
         numeric = self.input.typing and field_at(self._edited).kind in (int, float)
         self.input.selection = Selection(0 if numeric else end, end)

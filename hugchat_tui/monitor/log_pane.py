@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from rich.cells import cell_len
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -71,13 +72,19 @@ class LogLines(Page):
         self.found: list[int] = []
         self.current = -1
         self.following = True
+        # Lines as they were laid out last, for a width: of a log that grows all but the last ones stay.
+        self._wrapped: dict[str, Sequence[Content]] = {}
+        self._wrapped_for = 0
 
     def lay_out(self, width: int) -> Sequence[Content]:
         query = self.query_text.lower()
         lines: list[Content] = []
         self.found = []
+        before, self._wrapped = self._wrapped if width == self._wrapped_for else {}, {}
+        self._wrapped_for = width
         for text in self.text.split("\n") if self.text else ():
-            for line in Content(text.expandtabs(4)).wrap(width) if len(text) >= width else (Content(text),):
+            wrapped = self._wrapped[text] = before.get(text) or _wrap(text, width)
+            for line in wrapped:
                 if query and query in line.plain.lower():
                     line = _marked(line, query)  # noqa: PLW2901
                     self.found.append(len(lines))
@@ -140,6 +147,11 @@ class LogLines(Page):
         if 0 <= self.current < len(self.found):
             row = self.found[self.current]
             self.scroll_to(y=max(0, row - self.size.height // 2), animate=False)
+
+
+def _wrap(text: str, width: int) -> Sequence[Content]:
+    text = text.expandtabs(4)
+    return Content(text).wrap(width) if cell_len(text) > width else (Content(text),)
 
 
 def _marked(line: Content, query: str) -> Content:
@@ -245,6 +257,7 @@ class LogPane(Vertical):
             if (path, size) == self._seen:
                 return
             end = await asyncio.to_thread(read_end, path)
+            text = await asyncio.to_thread(clean, end.text) if end is not None else ""
         except OSError as error:
             self._note.show(clean(f"The log cannot be read: {error.strerror or error}."))
             return
@@ -253,7 +266,7 @@ class LogPane(Vertical):
         if path != self._path:
             return
         self._seen = path, end.size if end is not None else -1
-        self.log_lines.text = clean(end.text).rstrip("\n") if end is not None else ""
+        self.log_lines.text = text.rstrip("\n")
         left_out = end.left_out if end is not None else 0
         self._note.show(f"{file_size(left_out)} before this are not shown: {clean(str(path))}" if left_out else "")
         self.log_lines.changed()

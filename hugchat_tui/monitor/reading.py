@@ -32,11 +32,14 @@ def read_batches(events: Path, descriptor: int, offset: int, end: int, most: int
     while more and len(batches) < most:
         data = os.pread(descriptor, min(_CHUNK, end - offset), offset)
         whole = data.rfind(b"\n") + 1
+        if not whole and len(data) == _CHUNK:  # a line longer than that
+            data = os.pread(descriptor, min(_LONGEST_LINE, end - offset), offset)
+            whole = data.rfind(b"\n") + 1
         more = 0 < len(data) < end - offset
         if whole:
             batches.append(decode(data, whole))
             offset += whole
-        elif more:  # a line longer than that
+        elif more:  # longer than any record of ours: passed over
             long = read_lines(events, offset)
             batch = decode_lines(long.lines)
             batches.append(batch._replace(torn=batch.torn + long.skipped))
@@ -77,8 +80,9 @@ class _Rest(msgspec.Struct, array_like=True):
 
 async def read_elsewhere(events: Path, begin: int, end: int) -> tuple[Sequence[Batch], int] | None:
     """The batches between two offsets, and the offset behind them; None where the other process failed."""
-    folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="hugchat-events-")
+    folder = None
     try:
+        folder = await asyncio.to_thread(_temporary_folder)
         answer = Path(folder.name, "rest")
         arguments = (__name__, str(events), str(begin), str(end), str(answer))
         await run_module(arguments, lambda line: None)
@@ -86,7 +90,12 @@ async def read_elsewhere(events: Path, begin: int, end: int) -> tuple[Sequence[B
     except (ChildFailedError, OSError, msgspec.DecodeError):
         return None
     finally:
-        await asyncio.to_thread(folder.cleanup)
+        if folder is not None:
+            await asyncio.to_thread(folder.cleanup)
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="hugchat-events-", ignore_cleanup_errors=True)
 
 
 def _taken(answer: Path) -> tuple[Sequence[Batch], int]:

@@ -16,6 +16,7 @@ from sft.runs import RunDirectory, RunStatus, list_runs, read_status
 
 _CHUNKS = 64  # megabytes of one run's events that are read in a turn, so that a long one does not hide the others
 _MEASURE_AGAIN_S = 5.0
+_NEWS_S = 60.0  # longer than until the next look
 _UNSAID = Said()
 
 
@@ -75,10 +76,13 @@ class _Known:
     totals: RunTotals
     row: RunRow | None = None
     stamp: tuple[object, ...] = ()
-    recipe_stamp: object = None
+    recipe: Recipe | None = None
+    recipe_problem: str = ""
+    recipe_stamp: object = ()  # of the recipe as it was read; () while it could not be
     measured_at: float = 0.0
     size_bytes: int = 0
-    baseline: bool = False  # what its events told before is old news
+    appeared: bool = True  # while the program ran; what the others told before is old news
+    caught_up: bool = False
 
 
 @dataclass(slots=True)
@@ -107,7 +111,7 @@ class RunReader:
         reading = Reading(going_before=notes.going)
         runs = list_runs(self._data)
         for run in runs:
-            known = self._known.setdefault(run.path, _Known(RunTotals(run.events), baseline=self._first))
+            known = self._known.setdefault(run.path, _Known(RunTotals(run.events), appeared=not self._first))
             told = self._read_run(run, known, notes.of(run.path), reading)
             reading.told += [(run.path, record) for record in told]
         here = {run.path for run in runs}
@@ -122,30 +126,29 @@ class RunReader:
         row = known.row
         try:
             if row is None or row.going or stamp != known.stamp or not known.totals.whole:
-                was_whole = known.totals.whole
                 told = known.totals.read(_CHUNKS)
-                if known.baseline and not was_whole:
-                    told = []
+                if not known.caught_up:
+                    # Of a directory that was put here with its past, only what happened just now is news.
+                    told = [record for record in told if known.appeared and abs(time.time() - record["time"]) < _NEWS_S]
+                known.caught_up |= known.totals.whole
                 row = self._described(run, known, stamp)
-                known.stamp = stamp
+                known.stamp = stamp if known.recipe is not None else ()
         except OSError as error:
             problem = f"{run.path} cannot be read: {error.strerror or error}."
             row = row or RunRow(run, RunStatus("crashed"))
         if row is None:
             return told
-        known.row = replace(row, said=said, problem=problem or row.problem)
+        known.row = replace(row, said=said, problem=problem or known.recipe_problem)
         reading.more |= not known.totals.whole and not problem
         reading.rows.append(known.row)
         return told
 
     def _described(self, run: RunDirectory, known: _Known, stamp: tuple[object, ...]) -> RunRow:
-        recipe, problem = (known.row.recipe, known.row.problem) if known.row is not None else (None, "")
-        if known.row is None or stamp[2] != known.recipe_stamp:
-            known.recipe_stamp = stamp[2]
+        if stamp[2] != known.recipe_stamp:
             try:
-                recipe, problem = load(run.recipe), ""
-            except RecipeError as error:
-                recipe, problem = None, str(error)
+                known.recipe, known.recipe_problem, known.recipe_stamp = load(run.recipe), "", stamp[2]
+            except RecipeError as error:  # also one that cannot be read only now: it is tried again
+                known.recipe, known.recipe_problem, known.recipe_stamp = None, str(error), ()
         status = read_status(run)
         now = time.monotonic()
         if not known.measured_at or now - known.measured_at > _MEASURE_AGAIN_S:
@@ -154,13 +157,12 @@ class RunReader:
         return RunRow(
             run,
             status,
-            recipe,
+            known.recipe,
             totals.best,
             totals.begun_at,
             totals.worked_s,
             known.size_bytes,
             read_at=now,
-            problem=problem,
         )
 
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class RunActions(ModeScreen):
-    """Mixed into the monitor's screen, which owns the widgets."""
+    """Mixed into the monitor's screen, which owns the widgets.
+
+    What takes a while after its dialog is a worker of a group that no key cancels: its threads would go on unheard.
+    """
 
     if TYPE_CHECKING:
         app: HugChatApp
@@ -71,20 +74,19 @@ class RunActions(ModeScreen):
 
     # Steering
 
-    async def _ask(self, row: RunRow, words: str, command: str, **values: object) -> None:
+    @background("work")
+    async def _ask(self, row: RunRow, words: str, command: str, /, **values: object) -> None:
         with telling(self):
             await self.service.send(row, words, command, **values)
 
-    @background("steer")
-    async def action_save_run(self) -> None:
+    def action_save_run(self) -> None:
         if (row := self._going("r resumes it; its checkpoints are kept.")) is not None:
-            await self._ask(row, "save", "save")
+            self._ask(row, "save", "save")
 
-    @background("steer")
-    async def action_pause_run(self) -> None:
+    def action_pause_run(self) -> None:
         if (row := self._going("r resumes it.")) is not None:
             command = "continue" if self.service.will_be_paused(row) else "pause"
-            await self._ask(row, command, command)
+            self._ask(row, command, command)
 
     @background("dialog", exclusive=True, opens_dialog=True)
     async def action_stop_run(self) -> None:
@@ -102,14 +104,18 @@ class RunActions(ModeScreen):
         body = Content(clean(f"{row.name} is at step {row.status.step:,}. It can be resumed from its checkpoints."))
         choice = await self.app.push_screen_wait(ChoiceDialog("Stop this run?", choices, body))
         if choice == "k":
-            await self._ask(row, "stop and keep", "stop")
+            self._ask(row, "stop and keep", "stop")
         elif choice == "w":
-            await self._ask(row, "stop without saving", "stop", save=False)
+            self._ask(row, "stop without saving", "stop", save=False)
         elif choice == "e":
-            with telling(self):
-                if not await self.service.kill(row):
-                    where = f" ({row.status.host})" if row.status.host else ""
-                    self.app.notify(f"Its processes are not this machine's{where}.", severity="warning")
+            self._kill(row)
+
+    @background("work")
+    async def _kill(self, row: RunRow) -> None:
+        with telling(self):
+            if not await self.service.kill(row):
+                where = f" ({row.status.host})" if row.status.host else ""
+                self.app.notify(f"Its processes are not this machine's{where}.", severity="warning")
 
     @background("dialog", exclusive=True, opens_dialog=True)
     async def action_set_learning_rate(self) -> None:
@@ -123,7 +129,7 @@ class RunActions(ModeScreen):
         dialog = TextDialog("Learning rate", usual, body=Content(words), check=learning_rate_problem)
         text = await self.app.push_screen_wait(dialog)
         if text is not None:
-            await self._ask(row, f"learning rate {text.strip()}", "set", learning_rate=float(text))
+            self._ask(row, f"learning rate {text.strip()}", "set", learning_rate=float(text))
 
     @background("dialog", exclusive=True, opens_dialog=True)
     async def action_set_cadence(self) -> None:
@@ -139,11 +145,11 @@ class RunActions(ModeScreen):
         if text is not None:
             evaluation, checkpoint = read_cadence(text)
             asked = f"evaluation every {evaluation:,}, checkpoint every {checkpoint:,}"
-            await self._ask(row, asked, "set", eval_every=evaluation, checkpoint_every=checkpoint)
+            self._ask(row, asked, "set", eval_every=evaluation, checkpoint_every=checkpoint)
 
     # Starting
 
-    @background("start", exclusive=True)
+    @background("work")
     async def action_resume_run(self) -> None:
         row = self._row()
         if row is None:
@@ -196,9 +202,15 @@ class RunActions(ModeScreen):
             body = Content(clean(f"Another run goes on from there; {row.name} stays as it is."))
             choice = await self.app.push_screen_wait(ChoiceDialog("Restart from a step", choices, body))
             if choice is not None:
-                made = await self.service.branch(row, steps[int(choice) - 1])
-                self.select(made.name)
-                self.app.notify(f"{made.name} has started.")
+                self._branch(row, steps[int(choice) - 1])
+
+    @background("work")
+    async def _branch(self, row: RunRow, step: int) -> None:
+        self.app.notify(f"Branching off {row.name} at step {step:,}…", timeout=3)
+        with telling(self):
+            made = await self.service.branch(row, step)
+            self.select(made.name)
+            self.app.notify(f"{made.name} has started.")
 
     # What the person says of it
 
@@ -224,8 +236,14 @@ class RunActions(ModeScreen):
             body = Content("\n\n".join(lines))
             dialog = ConfirmDialog(title, body, confirm="Delete", cancel="Keep", danger=True)
             if await self.app.push_screen_wait(dialog):
-                await self.service.delete(row)
-                self.app.notify(f"Deleted {row.name}; {file_size(size)} are free again.")
+                self._delete(row, size)
+
+    @background("work")
+    async def _delete(self, row: RunRow, size: int) -> None:
+        self.app.notify(f"Deleting {row.name}…", timeout=3)
+        with telling(self):
+            await self.service.delete(row)
+            self.app.notify(f"Deleted {row.name}; {file_size(size)} are free again.")
 
     @background("dialog", exclusive=True, opens_dialog=True)
     async def action_tag_run(self) -> None:

@@ -63,7 +63,8 @@ class SamplesPane(Page, inherit_bindings=False):
     def histories_changed(self) -> None:
         """More may have come."""
         samples = self._history.samples if self._history is not None else {}
-        seen = tuple((index, len(each), each[-1].step if each else 0) for index, each in samples.items())
+        # The answers too: after a resume the same step may be answered otherwise.
+        seen = tuple((index, *each) for index, each in samples.items())
         if self.display and seen != self._seen:
             self._seen = seen
             self.changed()
@@ -85,11 +86,11 @@ class SamplesPane(Page, inherit_bindings=False):
             now = next((each for each in samples[index] if each.step == at), None)
             earlier = [each for each in samples[index] if each.step < at]
             if now is not None:
-                lines += self._sample(index, now, earlier[-1] if earlier else None, width)
+                lines += self._sample(now, earlier[-1] if earlier else None, width)
         return lines
 
-    def _sample(self, index: int, now: Sample, before: Sample | None, width: int) -> list[Content]:
-        key = (index, now.step, before.step if before is not None else None, width)
+    def _sample(self, now: Sample, before: Sample | None, width: int) -> list[Content]:
+        key = (now, before, width)
         if key not in self._laid_out:
             if len(self._laid_out) > 500:
                 self._laid_out.clear()

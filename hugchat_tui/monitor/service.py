@@ -32,6 +32,7 @@ Change = Literal["rows", "history", "asked"]
 
 _SHOWN_S, _HIDDEN_S, _ASKED_S = 1.0, 5.0, 0.3  # between two looks at the runs
 _ANSWER_SHOWN_S = 12.0
+_CLOSE_S = 3.0
 _MODULES = (
     "hugchat_tui.monitor.follower",
     "hugchat_tui.monitor.rows",
@@ -78,7 +79,6 @@ class MonitorService:
         self._data = Path()
         self._reader: RunReader | None = None
         self._reading = asyncio.Lock()
-        self._began = time.time()
         self._closed = False
         self._watching: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
@@ -96,22 +96,9 @@ class MonitorService:
 
     # Beginning and ending
 
-    async def start(self) -> None:
-        """Read the runs, tell of those that ended while nobody looked, and look again and again from now on."""
-        await asyncio.to_thread(_import_modules)
-        from engine.checkpoints.paths import data_dir
-        from hugchat_tui.monitor.rows import RunReader
-        from hugchat_tui.monitor.upkeep import remove_leftovers
-
-        self._data = data_dir()
-        self._reader = RunReader(self._data)
-        await asyncio.to_thread(remove_leftovers, self._data)
-        before = await self._look(first=True)
-        for news in missed(before.going_before if before is not None else (), self.rows):
-            self._alarm(news)
-        self.ready = True
-        if not self._closed:
-            self._watching = start(self._watch())
+    def start(self) -> None:
+        """Look at the runs from now on; `ready` is set by the first look that succeeds."""
+        self._watching = start(self._watch())
 
     async def close(self) -> None:
         """Look no more. Runs go on: they do not know of us."""
@@ -119,19 +106,25 @@ class MonitorService:
         self._woken.set()
         if self._watching is not None:
             # Not cancelled: asyncio.wait_for of Python 3.11 may lose that when it is woken at the same time.
-            await asyncio.wait([self._watching])
+            # Nor waited for without end: it may be reading a place that does not answer.
+            await asyncio.wait([self._watching], timeout=_CLOSE_S)
         if self._followers:
             self.follow(())
         if self._closing:
-            await asyncio.wait(self._closing)
+            await asyncio.wait(self._closing, timeout=_CLOSE_S)
 
     def look(self) -> None:
         """Look at the runs now, and not only when it is time again."""
         self._woken.set()
 
     async def _watch(self) -> None:
-        more = False
-        while True:
+        reading = await self._look()
+        cleaned = False
+        while not self._closed:
+            if self.ready and not cleaned:
+                cleaned = True
+                await asyncio.to_thread(_remove_leftovers, self._data)
+            more = reading is not None and reading.more
             waiting = any(not each.answer for each in self.asked)
             pause = 0.0 if more else _ASKED_S if waiting else _SHOWN_S if self.in_view else _HIDDEN_S
             with suppress(TimeoutError):
@@ -140,7 +133,6 @@ class MonitorService:
                 return
             self._woken.clear()
             reading = await self._look()
-            more = reading is not None and reading.more
 
     # What there is
 
@@ -153,12 +145,24 @@ class MonitorService:
         """Read the runs; returns when `rows` is as they are now."""
         await self._look()
 
-    async def _look(self, *, first: bool = False) -> Reading | None:
-        assert self._reader is not None, "start comes first"
+    def _read(self) -> Reading:
+        """For a thread. Raises OSError."""
+        if self._reader is None:
+            _import_modules()
+            from engine.checkpoints.paths import data_dir
+            from hugchat_tui.monitor.rows import RunReader
+
+            self._data = data_dir()
+            self._reader = RunReader(self._data)
+        return self._reader.read()
+
+    async def _look(self) -> Reading | None:
         async with self._reading:
             try:
-                reading = await asyncio.to_thread(self._reader.read)
+                reading = await asyncio.to_thread(self._read)
             except OSError as error:
+                if not self.problem and not self.ready:
+                    self._on_notice(f"Training runs cannot be looked for: {error}.", "warning")
                 self.problem = str(error)
                 self._tell("rows")
                 return None
@@ -166,10 +170,11 @@ class MonitorService:
             self.problem = ""
             for path, record in reading.told:
                 self._hear(path, record)
-            if not first:
-                self._tell_losses(before)
+            for news in losses(before, self.rows) if self.ready else missed(reading.going_before, self.rows):
+                self._alarm(news)
             self._settle_asked()
             await self._remember_going(reading)
+            self.ready = True
         self._tell("rows")
         return reading
 
@@ -209,13 +214,8 @@ class MonitorService:
         if record["type"] == "ack":
             self._answer(record)
             return
-        if record["time"] >= self._began:  # else in a directory that appeared here with its past
-            row = self._row_at(path)
-            self._alarm(news_of(row.name if row is not None else path.name, record))
-
-    def _tell_losses(self, before: Sequence[RunRow]) -> None:
-        for news in losses(before, self.rows):
-            self._alarm(news)
+        row = self._row_at(path)
+        self._alarm(news_of(row.name if row is not None else path.name, record))
 
     def _alarm(self, news: News) -> None:
         self._on_notice(news.words, news.severity)
@@ -388,3 +388,10 @@ class MonitorService:
 def _import_modules() -> None:
     for name in _MODULES:
         importlib.import_module(name)
+
+
+def _remove_leftovers(data: Path) -> None:
+    from hugchat_tui.monitor.upkeep import remove_leftovers
+
+    with suppress(OSError):  # the next start tries again
+        remove_leftovers(data)

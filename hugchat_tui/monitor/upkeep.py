@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from engine.checkpoints.library.running import run_is_going
-from engine.checkpoints.making import flush, flush_tree
+from engine.checkpoints.making import flush_tree, put_in_place
 from engine.checkpoints.paths import runs_dir
 from engine.checkpoints.reading import is_folder
 from engine.checkpoints.runs import RUN_PREFIX
 from hugchat_tui.monitor import run_notes
-from sft.config import Recipe, with_values
+from sft.config import Recipe, save, with_values
 from sft.errors import SftError
 from sft.manifest import manifest_problem
-from sft.runs import RunDirectory, RunExistsError, create_run, newest_whole_checkpoint, step_checkpoints
+from sft.runs import RunDirectory, newest_whole_checkpoint, step_checkpoints
 
 _REMOVED = ".removed-"
+_NEW = ".new-branch-"
+_ABANDONED_S = 24 * 3600.0
 
 
 def newest_reference(run: RunDirectory, *, going: bool) -> str:
@@ -45,33 +49,35 @@ def whole_steps(run: RunDirectory) -> list[int]:
 def branch(run: RunDirectory, recipe: Recipe, step: int, data: Path) -> RunDirectory:
     """A new run with this recipe that begins with the checkpoint of a step; files are linked where that can be done.
 
-    Raises SftError and OSError.
+    It is listed when all of it is there, or never. Raises SftError and OSError.
     """
     source = run.checkpoints / f"step-{step}"
     problem = manifest_problem(source, hashes=True)
     if problem is not None:
         raise SftError(f"Step {step:,} of {run.name} cannot be used: {problem}.", "Choose another step.")
-    made = _create(with_values(recipe, {"checkpoints.resume": "auto"}), data, f"{run.name}-from-{step}")
+    runs = runs_dir(data)
+    runs.mkdir(parents=True, exist_ok=True)
+    hidden = Path(tempfile.mkdtemp(prefix=_NEW, dir=runs))
     try:
-        partial = made.checkpoints / "tmp-branch"
-        shutil.copytree(source, partial, copy_function=_link_or_copy)
-        flush_tree(partial)
-        partial.rename(made.checkpoints / source.name)
-        flush(made.checkpoints)
+        save(with_values(recipe, {"checkpoints.resume": "auto"}), hidden / "recipe.toml")
+        shutil.copytree(source, hidden / "checkpoints" / source.name, copy_function=_link_or_copy)
+        flush_tree(hidden)
+        return _listed(hidden, runs, f"{run.name[:80]}-from-{step}")
     except BaseException:
-        shutil.rmtree(made.path, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
         raise
-    return made
 
 
-def _create(recipe: Recipe, data: Path, wanted: str) -> RunDirectory:
-    name, number = wanted[:100], 1
+def _listed(made: Path, runs: Path, wanted: str) -> RunDirectory:
+    """Give it the wanted name, or with a number the first one that is free."""
+    name, number = wanted, 1
     while True:
         try:
-            return create_run(recipe, data, name=name)
-        except RunExistsError:
+            put_in_place(made, runs / name)
+            return RunDirectory.at(runs / name)
+        except FileExistsError:
             number += 1
-            name = f"{wanted[:95]}-{number}"
+            name = f"{wanted}-{number}"
 
 
 def _link_or_copy(source: str, target: str) -> None:
@@ -89,17 +95,55 @@ def delete(run: RunDirectory, data: Path) -> None:
     """
     if run_is_going(run.path):
         raise SftError(f"{run.name} is going.", "Stop it first: x")
+    removed = run.path.with_name(f"{_removed_prefix(run.path)}{time.time_ns()}")
+    run.path.rename(removed)
     listed = runs_dir(data) / run.name
     if listed.is_symlink():
-        listed.unlink()
-    removed = run.path.with_name(f"{_REMOVED}{run.path.name}-{os.getpid()}")
-    run.path.rename(removed)
-    shutil.rmtree(removed)
+        # Not before: where the run cannot be renamed it stays listed. remove_leftovers finds both by the link.
+        link, listed = listed, listed.with_name(removed.name)
+        with suppress(FileNotFoundError):  # another program finishes this already
+            link.rename(listed)
+    _remove_tree(removed)
+    if listed.is_symlink():
+        listed.unlink(missing_ok=True)
     with suppress(OSError):
         run_notes.forget(data, run.path)
 
 
 def remove_leftovers(data: Path) -> None:
-    """Finish deletions that a kill interrupted."""
-    for path in runs_dir(data).glob(f"{_REMOVED}*"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Finish deletions that a kill interrupted, and remove what interrupted branches left long ago."""
+    for path in list(runs_dir(data).glob(".*")) + _dangling(runs_dir(data)):
+        with suppress(OSError):
+            if path.is_symlink():
+                _finish_elsewhere(path)
+            elif path.name.startswith(_REMOVED) or _is_abandoned(path):
+                _remove_tree(path)
+
+
+def _is_abandoned(path: Path) -> bool:
+    return path.name.startswith(_NEW) and time.time() - path.stat().st_mtime > _ABANDONED_S
+
+
+def _dangling(runs: Path) -> list[Path]:
+    return [path for path in runs.glob("[!.]*") if path.is_symlink() and not path.exists()]
+
+
+def _finish_elsewhere(link: Path) -> None:
+    """Of a run that lies elsewhere. A link to a place that is only not mounted now stays."""
+    place = Path(os.path.realpath(link))
+    left = [path for path in place.parent.glob(f"{_REMOVED}*") if path.name.startswith(_removed_prefix(place))]
+    for path in left:
+        _remove_tree(path)
+    if left or (link.name.startswith(_REMOVED) and place.parent.is_dir()):
+        link.unlink(missing_ok=True)
+
+
+def _removed_prefix(path: Path) -> str:
+    return f"{_REMOVED}{path.name}-"
+
+
+def _remove_tree(path: Path) -> None:
+    """Raises OSError. Another program may be removing it at the same time."""
+    while os.path.lexists(path):
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)

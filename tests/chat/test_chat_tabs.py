@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from engine.client import Worker
+from engine.errors import EngineError
 from tests.chat.driving import Chat, Home, chat
 
 
@@ -112,6 +114,22 @@ async def test_two_panes_with_two_checkpoints_stream_at_the_same_time(
         await it.send("/pane-close")
         await it.until(lambda: not it.screen.panes.is_split)
         assert it.view is left and len(it.screen.panes.tabs) == 2
+
+
+async def test_a_seed_for_comparing_is_of_one_reply_even_when_that_fails(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(reference: str | None) -> Worker:
+        raise EngineError("It does not load.")
+
+    async with chat(home) as it:
+        await it.ask("say one")
+        with monkeypatch.context() as failing:
+            failing.setattr(it.session.model, "acquire", refuse)
+            it.session.seed = 5
+            await it.send("say two")
+            await it.settled()
+        assert it.session.seed is None
 
 
 async def test_comparing_asks_both_the_draft_then_what_is_sent_until_the_pair_is_parted(home: Home) -> None:

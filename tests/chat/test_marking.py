@@ -11,6 +11,7 @@ from hugchat_tui.actions import BY_ID
 from hugchat_tui.common.dialogs import ChoiceDialog, ConfirmDialog, TextDialog
 from hugchat_tui.monitor.form import RunFormScreen
 from tests.chat.driving import Chat, Home, chat
+from tests.checkpoints.builders import make_adapter
 
 
 def rows_of(path: str) -> list[str]:
@@ -132,6 +133,31 @@ async def test_a_better_answer_may_look_like_a_command_and_is_what_the_model_hea
         assert heard[:2] == [["user", "say one"], ["assistant", "/etc"]]
 
 
+async def test_a_better_answer_is_kept_for_its_reply_whatever_is_shown_meanwhile(home: Home) -> None:
+    async with chat(home) as it:
+        await it.ask("say one")
+        for written, answer in (("/etc", "/etc"), ("", "one")):
+            it.view.transcript.focus()
+            await it.press("g", "j")
+            while it.view.transcript.selected_key != 2:
+                await it.press("[")
+                await it.settled()
+            await it.press("w")
+            if written:
+                it.view.prompt.restore(written)
+            it.view.transcript.focus()
+            await it.press("r")
+            await it.settled()
+            assert it.session.message(2) is None, "another answer is shown"
+            it.view.focus_prompt()
+            await it.press("enter")
+            await it.settled()
+            assert it.view.editing is None
+            assert [message.content for message in it.session.branch] == ["say one", answer]
+            assert it.session.branch[-1].mark == "good"
+        assert it.session.branch[-1].id == 2
+
+
 async def test_an_answer_that_cannot_be_stored_stays_in_the_prompt(home: Home) -> None:
     async with chat(home) as it:
         await it.ask("say one")
@@ -166,6 +192,26 @@ async def test_marked_replies_are_exported_to_a_file_of_ones_own(home: Home, tmp
         await it.until(lambda: any("Wrote 1 good answer to" in notice for notice in it.notices()), "the file")
         (row,) = rows_of(str(tmp_path / "mine.jsonl"))
         assert [turn["content"] for turn in json.loads(row)["messages"]] == ["say one", "one", "say two", "two"]
+
+
+async def test_a_run_on_marked_replies_of_an_adapter_begins_with_its_base_loaded_or_not(home: Home) -> None:
+    reference = str(make_adapter(home.models / "first", home.model("alpha")))
+    async with chat(home) as it:
+        await it.press("ctrl+t")
+        await it.pick(reference)
+        await it.settled()
+        await it.ask("say one")
+        it.view.transcript.focus()
+        await it.press("plus")
+        await it.settled()
+        for resident in it.app.services.pool.resident():
+            await it.app.services.pool.unload(resident.key)
+        assert it.session.model.reference == reference and it.app.services.resident(reference) is None
+        await it.app.run_listed_action(BY_ID["chat.train_marked"])
+        await it.until(lambda: isinstance(it.app.screen, RunFormScreen), "the form")
+        form = it.app.screen
+        assert isinstance(form, RunFormScreen)
+        assert form.draft.text("model.base") == home.model("alpha")
 
 
 async def test_a_run_on_marked_replies_begins_with_the_data_and_the_checkpoint(home: Home) -> None:

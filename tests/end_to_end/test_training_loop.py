@@ -75,12 +75,15 @@ def test_replies_are_corrected_trained_on_and_the_result_answers_as_taught(tmp_p
         person = Person(app, tmp_path)
         person.sees("Ask starter anything|Ask anything")
         for question, answer in TAUGHT.items():
+            app.press("ctrl+n")  # each in a conversation of its own, as it will be asked
             person.ask(question)
             person.correct(answer)
 
         app.send(b"/train-marked")
         person.sees("Start a training run on the replies marked good")
         app.press("enter")
+        person.sees("All conversations")
+        app.press("a")
         person.sees("New training run")
         person.sees(r"documents?", timeout=120)
         app.press(*["down"] * 8)

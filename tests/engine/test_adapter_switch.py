@@ -17,6 +17,7 @@ from engine import protocol
 from engine.checkpoints.model import Checkpoint
 from engine.errors import CheckpointRefusedError, EngineError
 from engine.pool import EnginePool
+from engine.slots import measure_place
 from engine.worker.session import Session
 from tests.engine.scripted import SCRIPTS, text_of
 from tests.engine.scripted import ask as ask_worker
@@ -261,9 +262,10 @@ async def test_what_is_kept_or_answers_stays_and_a_second_worker_is_loaded(pool:
 
 @pytest.mark.usefixtures("_weights")
 async def test_an_adapter_that_does_not_fit_is_refused_and_the_base_stays_loaded(
-    pool: EnginePool, notices: list[str]
+    monkeypatch: pytest.MonkeyPatch, pool: EnginePool, notices: list[str]
 ) -> None:
     _, pid = await what(pool, BASE)
+    monkeypatch.delattr(EnginePool, "_make_room")  # it is refused once, and nothing makes room to load it
     with pytest.raises(CheckpointRefusedError, match="made for another model"):
         await pool.acquire(adapter("misfit"))
     assert names(pool) == ["base"]
@@ -287,6 +289,18 @@ async def test_what_cannot_go_back_is_left_alone(monkeypatch: pytest.MonkeyPatch
     said, second = await what(pool, adapter("b"))
     assert said == "base with b" and second != pid
     assert names(pool) == ["a", "b"]
+
+
+@pytest.mark.usefixtures("_weights")
+async def test_what_an_exchange_may_take_stays_reserved_until_it_is_done(pool: EnginePool) -> None:
+    await pool.acquire(BASE)
+    (slot,) = pool._slots.values()
+    slot.loaded, slot.bytes = False, 123
+    measure_place(slot.place, [slot])
+    assert slot.bytes == 123
+    slot.loaded = True
+    measure_place(slot.place, [slot])
+    assert slot.bytes > 1 << 20
 
 
 async def test_a_broken_adapter_takes_no_worker(pool: EnginePool) -> None:

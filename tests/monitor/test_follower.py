@@ -266,3 +266,41 @@ async def test_closing_does_not_wait_for_the_other_process(large: RunDirectory) 
     async with following(large) as found:
         await asyncio.sleep(0)
     assert not found.follower.loaded
+
+
+def test_a_part_ends_where_the_other_begins_also_after_a_long_line(run: RunDirectory) -> None:
+    """What both read counted twice."""
+    long = record("sample", step=1, index=0, prompt="Why?", answer="so " * 190_000)
+    part, rest = lines([long]), lines([step(2), step(3)])
+    run.events.write_bytes(part + rest)
+    descriptor = os.open(run.events, os.O_RDONLY)
+    try:
+        batches, offset, more = reading.read_batches(run.events, descriptor, 0, len(part), 8)
+    finally:
+        os.close(descriptor)
+    assert (len(batches), offset, more) == (1, len(part), False)
+
+
+async def test_a_large_file_is_read_where_nothing_can_be_put_aside(
+    large: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
+    async with following(large) as found:
+        await found.until(loaded)
+        assert found.follower.history.curves["loss"].points.step.tolist() == list(range(1, 9_001))
+
+
+async def test_a_failure_that_nobody_expected_is_told_in_words(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: object) -> None:
+        raise ValueError("odd")
+
+    monkeypatch.setattr(follower, "_read", fail)
+    async with following(run) as found:
+        await found.until(lambda follower: bool(follower.problem))
+        assert found.follower.problem == "Its events cannot be read any more: odd."
+    assert "ValueError: odd" in caplog.text

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
+from textual.content import Content
 
+from hugchat_tui.monitor import differences, log_pane
 from hugchat_tui.monitor.differences import marked
 from hugchat_tui.monitor.history import RunHistory
-from hugchat_tui.monitor.log_pane import read_end
+from hugchat_tui.monitor.log_pane import LogLines, read_end
 from hugchat_tui.monitor.pace import left_s, seconds_a_step
 from hugchat_tui.monitor.recipe_pane import flat
+from hugchat_tui.monitor.samples_pane import SamplesPane
 from hugchat_tui.monitor.steering import cadence_problem, learning_rate_problem
 from hugchat_tui.monitor.system_strip import Gpu, Machine, cpu_share, parse_gpu
 from sft.config import Data, Evaluation, Recipe, Source
@@ -27,6 +33,64 @@ def test_words_that_changed_are_marked() -> None:
 def test_without_what_is_gone_the_new_text_is_left(before: str, after: str) -> None:
     left = "".join(part for part, kind in marked(before, after) if kind != "gone")
     assert left.split() == after.split()
+
+
+def test_texts_that_loop_are_compared_in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matching takes more than the square of the equal words, on the event loop."""
+    compared: list[int] = []
+
+    def note(junk: None, old: list[str], new: list[str], *, autojunk: bool) -> SequenceMatcher[str]:
+        compared.append(sum(new.count(word) for word in old))
+        return SequenceMatcher(junk, old, new, autojunk=autojunk)
+
+    monkeypatch.setattr(differences, "SequenceMatcher", note)
+    looping = "so it goes " * 2_000
+    left = "".join(part for part, kind in marked("it goes so " * 2_000, looping) if kind != "gone")
+    assert left.split() == looping.split()
+    assert compared[0] <= 5_000
+
+
+def test_a_step_that_is_answered_again_shows_the_new_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a resume the steps behind the checkpoint are done, and evaluated, once more."""
+    history, pane, drawn = RunHistory(), SamplesPane(), list[str]()
+
+    def draw(pane: SamplesPane) -> None:
+        drawn[:] = [line.plain for line in pane.lay_out(60)]
+
+    monkeypatch.setattr(SamplesPane, "changed", draw)
+    pane.show(history)
+    for answer in ("first", "second"):
+        history.apply([{"type": "sample", "time": 1.0, "step": 5, "index": 0, "prompt": "Who?", "answer": answer}])
+        pane.histories_changed()
+        assert any(answer in line for line in drawn), answer
+
+
+def test_of_a_log_that_grows_only_new_lines_are_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    laid_out: list[str] = []
+    wrap = log_pane._wrap
+
+    def note(text: str, width: int) -> Sequence[Content]:
+        laid_out.append(text)
+        return wrap(text, width)
+
+    monkeypatch.setattr(log_pane, "_wrap", note)
+    lines = LogLines()
+    lines.text = "one\ntwo"
+    lines.lay_out(40)
+    lines.text, lines.query_text = "two\nthree", "t"
+    assert [line.plain for line in lines.lay_out(40)] == ["two", "three"]
+    assert laid_out == ["one", "two", "three"] and lines.found == [0, 1]
+    lines.lay_out(30)
+    assert laid_out[3:] == ["two", "three"]
+
+
+def test_wide_characters_and_tabs_of_a_log_are_not_cut() -> None:
+    lines = LogLines()
+    lines.text = "漢字" * 8 + "\n" + "a\t" * 20 + "\n" + "x" * 20
+    found = lines.lay_out(20)
+    assert all(cell_len(line.plain) <= 20 for line in found)
+    assert sum(line.plain.count("漢") for line in found) == 8 and sum(line.plain.count("a") for line in found) == 20
+    assert found[-1].plain == "x" * 20
 
 
 def test_the_recipe_is_flat_with_every_value() -> None:

@@ -47,8 +47,9 @@ async def started(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     monkeypatch.setenv("HUGCHAT_DATA_DIR", str(data))
     notices = Notices()
     service = MonitorService(Services(Settings(), lambda text: None), notices, notices.ring)
-    await service.start()
+    service.start()
     try:
+        await until(lambda: service.ready)
         yield service, notices
     finally:
         await service.close()
