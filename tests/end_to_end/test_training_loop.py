@@ -91,7 +91,7 @@ def test_replies_are_corrected_trained_on_and_the_result_answers_as_taught(tmp_p
         app.press("backspace", "6", "0", *["down"] * 3)
         app.press("ctrl+u")
         app.send(b"taught")
-        person.sees("runs/taught")
+        person.sees("name +taught")
         app.press(*["down"] * 5)
         person.sees("enter unfolds|\\[training\\]")
         app.press("enter", "down", "down")
