@@ -64,6 +64,7 @@ class RunHistory:
         self.acks: dict[str, Record] = {}
         self.torn = 0
         self.newer = 0
+        self._timed = False
         self.first_time = 0.0
         self.last_time = 0.0
 
@@ -155,7 +156,8 @@ class RunHistory:
     def _take_time(self, value: object) -> None:
         time = finite(value)
         if not math.isnan(time):
-            self.first_time = self.first_time or time
+            if not self._timed:
+                self._timed, self.first_time = True, time
             self.last_time = time
 
     def _find_best(self) -> None:
