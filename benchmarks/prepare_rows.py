@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.sft import WORDS
 from engine.checkpoints.paths import data_dir
 from engine.checkpoints.starter import starter_installed, starter_path
 
@@ -42,25 +43,10 @@ if __name__ == "__main__":
 def write_rows(path: Path, size: int) -> int:
     """So many bytes of questions and answers, no two alike; how many rows they are."""
     chance = random.Random(0)
-    words = [
-        "the",
-        "harbour",
-        "gives",
-        "shelter",
-        "to",
-        "every",
-        "boat",
-        "that",
-        "waits",
-        "for",
-        "weather,",
-        "and",
-        "fish",
-    ]
     written = rows = 0
     with path.open("w", encoding="utf-8") as file:
         while written < size:
-            answer = " ".join(chance.choices(words, k=chance.randint(10, 120)))
+            answer = " ".join(chance.choices(WORDS, k=chance.randint(10, 120)))
             row = {"instruction": f"What of number {rows}?", "input": "", "output": answer}
             written += file.write(json.dumps(row) + "\n")
             rows += 1

@@ -29,6 +29,7 @@ HUGNLP_BAR = 5.0
 LENGTH = 512
 ROWS_A_STEP = 2  # packs of 512 tokens, or as many padded rows
 WARM = 2  # steps that do not count
+WORDS = ["the", "harbour", "gives", "shelter", "to", "every", "boat", "that", "waits", "for", "weather,", "and", "fish"]
 
 
 def write_rows(path: Path, rows: int) -> None:
@@ -38,26 +39,11 @@ def write_rows(path: Path, rows: int) -> None:
     leaves some 350 characters a row. Five characters a token, as English prose has: about 106 tokens with the template.
     """
     chance = random.Random(0)
-    words = [
-        "the",
-        "harbour",
-        "gives",
-        "shelter",
-        "to",
-        "every",
-        "boat",
-        "that",
-        "waits",
-        "for",
-        "weather,",
-        "and",
-        "fish",
-    ]
     with path.open("w", encoding="utf-8") as file:
         for number in range(rows):
             length = min(420, max(3, round(chance.lognormvariate(3.51, 0.9))))
-            question = f"Question {number}: " + " ".join(chance.choices(words, k=chance.randint(5, 20)))
-            answer = " ".join(chance.choices(words, k=length))
+            question = f"Question {number}: " + " ".join(chance.choices(WORDS, k=chance.randint(5, 20)))
+            answer = " ".join(chance.choices(WORDS, k=length))
             messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
             file.write(json.dumps({"messages": messages}) + "\n")
 
