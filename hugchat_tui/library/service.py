@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -73,6 +73,7 @@ class LibraryService:
         self.jobs = Jobs(lambda: self._tell("work"), self._job_ended)
         self._scan: asyncio.Task[None] | None = None
         self._scan_again = False
+        self._deleted_meanwhile: set[str] = set()  # the keys of what a look that is under way may still have seen
         self._scanned = False
         self._downloads: Downloads | None = None
         self._hub: HubQueries | None = None
@@ -154,15 +155,19 @@ class LibraryService:
 
         places = self._places()
         found = {row.key: row for row in self.rows}
+        self._deleted_meanwhile.clear()
+
+        def still_here(rows: Iterable[Row]) -> list[Row]:
+            return [row for row in rows if row.key not in self._deleted_meanwhile]
 
         def take(rows: Sequence[Row]) -> None:
             found.update((row.key, row) for row in rows)
-            self.rows = list(found.values())
+            self.rows = still_here(found.values())
             self._tell("rows")
 
         try:
             inventory = await scan(places, take)
-            self.rows, self.total_bytes, self.problem = list(inventory.rows), inventory.total_bytes, ""
+            self.rows, self.total_bytes, self.problem = still_here(inventory.rows), inventory.total_bytes, ""
             self._scanned = True
             self._tell("rows")
             self.free_bytes = await asyncio.to_thread(free_bytes, places.cache_dir)
@@ -266,6 +271,7 @@ class LibraryService:
 
     async def _forget(self, rows: Sequence[Row]) -> None:
         gone = {row.key for row in rows}
+        self._deleted_meanwhile |= gone
         self.rows = [row for row in self.rows if row.key not in gone]
         self.rescan()
         await self._look_at_downloads()

@@ -58,6 +58,6 @@ async def test_what_undo_brings_back_answers_again(home: Home, hub: HubServer) -
     async with library(home, opened=False, loaded=True) as it:
         await pulled_and_deleted(it)
         await it.press("f5", "u")
-        await it.until(lambda: "org/tiny-chat" in it.names(), "it to come back")
+        await it.until(lambda: "1 checkpoint came back." in it.notices(), "it to come back, whole")
         await it.press("f5")
         assert await it.ask("say two") == "two"

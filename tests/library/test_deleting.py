@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
+
+from engine.checkpoints.library.rows import Inventory, Places, Row
+from engine.checkpoints.library.scan import scan
 from tests.chat.driving import Home
 from tests.checkpoints.builders import make_adapter, make_model, safetensors_bytes
 from tests.checkpoints.library.repositories import add_revision, du
@@ -43,6 +49,33 @@ async def test_deleting_says_what_it_frees_and_what_stays_and_frees_exactly_that
         await it.service.empty_trash()
         assert before - du(cache) == promised
     assert (cache / "models--org--both" / "blobs").is_dir(), "the older revision's files are there"
+
+
+async def test_a_look_that_began_before_does_not_bring_back_what_was_deleted(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_model(home.models / "gamma")
+    seen, shown = asyncio.Event(), asyncio.Event()
+
+    async def slow_scan(places: Places, on_rows: Callable[[Sequence[Row]], None]) -> Inventory:
+        found = await scan(places, lambda _: None)
+        seen.set()
+        await shown.wait()
+        on_rows(found.rows)
+        return found
+
+    async with library(home) as it:
+        monkeypatch.setattr("engine.checkpoints.library.scan.scan", slow_scan)
+        it.service.rescan()
+        await seen.wait()
+        await it.to("gamma")
+        await it.press("d", "d")
+        await it.until(lambda: "gamma" not in it.names(), "it to go")
+        listed: list[bool] = []
+        it.service.listen(lambda _: listed.append(any(row.name == "gamma" for row in it.service.rows)))
+        shown.set()
+        await it.scanned()
+        assert listed and not any(listed)
 
 
 async def test_undo_brings_back_what_was_deleted_last_until_the_app_closes(home: Home) -> None:
