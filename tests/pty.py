@@ -67,7 +67,8 @@ class PtyApp:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
         environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
-        environment.pop("NO_COLOR", None)
+        for name in ("NO_COLOR", "COLUMNS", "LINES"):  # those of the terminal that the tests were started in
+            environment.pop(name, None)
         self._began = time.perf_counter()
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
