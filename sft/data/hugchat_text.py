@@ -68,7 +68,7 @@ def render(messages: Sequence[Message]) -> str:
     """A conversation as a row's text, exactly as the template hugchat.jinja renders it."""
     parts: list[str] = []
     for message in messages:
-        content = "\n".join(filter(None, message.content.replace("\r\n", "\n").split("\n"))).strip()
+        content = "\n".join(filter(None, message.content.replace("\r", "\n").split("\n"))).strip()
         if message.role == "system":
             parts.append(f"{content} \n\n ")
         elif message.role == "user":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sft.data.conversation import Conversation, Message
@@ -80,6 +80,7 @@ CONTENT = st.text("ab:[]\n\r\t é你 ", min_size=1, max_size=30).filter(lambda t
 
 
 @given(st.lists(st.tuples(CONTENT, CONTENT), min_size=1, max_size=3), st.one_of(st.none(), CONTENT))
+@example([("a", "a\r\r\nb")], None)
 def test_a_rendered_conversation_is_what_the_template_makes_and_reads_back(
     pairs: list[tuple[str, str]], system: str | None
 ) -> None:
