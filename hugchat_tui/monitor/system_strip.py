@@ -136,7 +136,7 @@ class SystemStrip(Widget):
 
     def read(self) -> None:
         """Look at the machine now."""
-        if self._folder is not None and not self._reading and self.screen.is_current:
+        if self._folder is not None and not self._reading and self.is_attached and self.screen.is_current:
             self._reading = True
             self.run_worker(self._read(self._folder), group="machine")
 
