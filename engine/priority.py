@@ -13,7 +13,7 @@ _AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def lower_priority(nice: int) -> None:
-    """Raise the niceness of this process by `nice`, in a way that holds on Linux.
+    """Raise the niceness of this process by `nice`, in a way that holds on Linux; 0: what was inherited shall hold.
 
     A process in a session of its own is its own autogroup, and between autogroups the scheduler looks at the
     group's niceness only (sched(7), "The autogroup feature"): nice() alone would change nothing.

@@ -283,6 +283,14 @@ class Launch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["auto", "cpu", "cuda", "mps"],
         Meta(description="auto: an NVIDIA GPU, else Apple's, else the CPU."),
     ] = "auto"
+    nice: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=19,
+            description="How far the run stands back where other programs want the same cores, as nice(1) counts it.",
+        ),
+    ] = 10
 
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -21,6 +21,7 @@ from engine.checkpoints.model import Checkpoint
 from engine.checkpoints.paths import data_dir
 from engine.checkpoints.resolve import resolve
 from engine.errors import EngineError
+from engine.priority import lower_priority
 from sft import config
 from sft.data.building import TooManyBadRowsError
 from sft.data.journal import problems_of
@@ -77,6 +78,7 @@ class _Telling:
 
 def main() -> int:
     end_with_parent()
+    lower_priority(0)
     run = RunDirectory.at(Path(sys.argv[1]))
     with EventWriter(run.events) as events:
         try:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from engine.checkpoints.describe import describe
@@ -17,7 +18,7 @@ from hugchat_tui.sft_text import event_line
 from sft import config
 from sft.config import Recipe
 from sft.events import EventWriter, tail
-from sft.runs import create_run, find_run, read_status
+from sft.runs import RunDirectory, create_run, find_run, read_status
 from tests.engine.tiny_models import CHATML, make_checkpoint
 
 ESCAPE = "\x1b]52;c;ZXZpbA==\x07"
@@ -107,6 +108,16 @@ def test_a_run_from_flags_alone_is_trained_watched_and_used(
     assert describe(Path(json.loads(out)["path"])).kind == "model"
 
 
+def niceness(run: RunDirectory) -> list[int]:
+    """Of the supervisor and of the ranks, as the scheduler compares it with other programs'."""
+    supervisor = psutil.Process(json.loads(run.launch.read_text())["pid"])
+    groups = Path("/proc/self/autogroup").exists()
+    return [
+        int(Path(f"/proc/{each.pid}/autogroup").read_text().split()[-1]) if groups else each.nice()
+        for each in (supervisor, *supervisor.children(recursive=True))
+    ]
+
+
 def test_a_run_is_stopped_and_goes_on(rows: Path, base: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags: list[str | Path] = [
         "--model",
@@ -129,6 +140,7 @@ def test_a_run_is_stopped_and_goes_on(rows: Path, base: Path, data: Path, capsys
     assert (code, "is going already" in err) == (1, True)
     while not any(record["type"] == "step" for record in tail(run.events).records):
         assert read_status(run).going, run.log.read_text()
+    assert set(niceness(run)) == {max(10, os.nice(0))}, "all of it stands back for whoever chats meanwhile"
     code, out, err = sft(capsys, "stop", "long", "--wait", "--json")
     assert (code, json.loads(out)["how"]) == (0, "stopped"), err
     stopped = read_status(run)

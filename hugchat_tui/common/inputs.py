@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from textual import events
+from textual.geometry import Size
+from textual.reactive import Reactive
 from textual.widgets import Input
 
 from hugchat_tui.common.clean import clean_line
@@ -30,6 +32,9 @@ class LineInput(Input):
         & > .input--placeholder { color: $foreground 66%; }
     }
     """
+
+    # How much of a line was typed changes nothing around it. Textual arranges the whole screen anew with each letter.
+    virtual_size = Reactive(Size(0, 0))
 
     def on_mount(self) -> None:
         self.cursor_blink = False

@@ -104,12 +104,16 @@ class LineList(ScrollView, can_focus=True, inherit_bindings=False):
 
     def rows_changed(self, cursor: int = NO_ROW) -> None:
         """Draw everything anew after the rows changed; the cursor goes to the nearest row it may stand on."""
-        self.virtual_size = Size(0, self.row_count() * self.ROW_HEIGHT)
+        before, height = self.virtual_size.height, self.row_count() * self.ROW_HEIGHT
+        self.virtual_size = Size(0, height)
         target = self._nearest(cursor)
         if target == self.cursor:
             self.post_message(self.Moved(self, target))
         self.cursor = target
-        self.refresh()
+        if before and height:
+            self.refresh_lines(0, max(before, height))
+        else:
+            self.refresh()
         if target != NO_ROW:
             self._show_row(target)
 

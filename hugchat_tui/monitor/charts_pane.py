@@ -35,6 +35,9 @@ MEASURES = (
 WEIGHTS = (0.0, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 _EVALUATION = "$foreground"  # of the selected run, where no other one is shown
 _DRAW_EVERY_S = 0.2
+# Charts that are drawn in one frame. All five at once hold up keys for long where training has taken every core.
+_GROUPS = ((0,), (1, 2), (3, 4))
+_NEXT_GROUP_S = 0.02
 _PAN = 0.25  # of what is shown
 _FROM_ZERO = 0.1  # of the end: where an axis that begins before that much begins with 0
 _BELOW = (70, 26)  # cells across and down from which the small charts stand below the large one
@@ -93,6 +96,8 @@ class ChartsPane(Container, can_focus=True):
         self._places: list[RunPlaces] = []
         self._drawn_at = 0.0
         self._drawing = Alarm(self, self._draw)
+        self._groups: list[tuple[int, ...]] = []  # that are still to be drawn
+        self._next_group = Alarm(self, self._draw_group)
 
     def compose(self) -> ComposeResult:
         with Container(classes="charts"):
@@ -137,7 +142,13 @@ class ChartsPane(Container, can_focus=True):
                 mark = tone if several else _EVALUATION
                 yield Trace("evaluation", mark, history.curves["eval_loss"], places, marks=True)
 
+    @property
+    def all_drawn(self) -> bool:
+        """Nothing that was told or done is still to be drawn."""
+        return not self._groups and not self._drawing.is_set
+
     def _draw(self) -> None:
+        """Draw everything anew, what the keys mean first."""
         self._drawn_at = time.monotonic()
         before, self.view.domain = self.view.domain, self._domain()
         if self.view.window is not None and self.view.window[1] >= before[1]:
@@ -145,8 +156,18 @@ class ChartsPane(Container, can_focus=True):
         for place, chart in enumerate(self.charts):
             chart.active = place == self._current and (self.has_focus or not self._all_shown)
             chart.words = self._words(chart)
-            chart.redraw()
         self.line.show(self._line_words())
+        first = next(group for group in _GROUPS if self._current in group)
+        waiting = [group for group in self._groups if group != first]
+        # Those that wait go before those that were just drawn: a key that repeats must not starve the last ones.
+        self._groups = [first, *waiting, *(each for each in _GROUPS if each != first and each not in waiting)]
+        self._draw_group()
+
+    def _draw_group(self) -> None:
+        for place in self._groups.pop(0):
+            self.charts[place].redraw()
+        if self._groups:
+            self._next_group.set(_NEXT_GROUP_S)
 
     def _words(self, chart: Chart) -> str:
         """What to say where there is nothing to draw."""

@@ -18,7 +18,7 @@ from sft.json_lines import Record, read_lines
 
 _CHUNK = 1 << 19  # bytes that are decoded at once, while the event loop may have to wait
 _LARGE = 128 << 20  # bytes from which a second process is worth its start
-_SHARE = 0.45  # that is read here meanwhile; what both have read is taken in here as well
+_SHARE = 0.5  # that is read here meanwhile: the other one has to start first, and what both have read is taken in here
 _LONGEST_LINE = 1 << 20
 
 

@@ -45,7 +45,7 @@ class RunLine(Widget):
 
 
 class RunHeader(Widget):
-    """Four lines about the run under the cursor."""
+    """Four lines about the run under the cursor, which is `row`."""
 
     DEFAULT_CSS = """
     RunHeader { height: 4; padding: 0 1; }
@@ -53,16 +53,16 @@ class RunHeader(Widget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._row: RunRow | None = None
+        self.row: RunRow | None = None
         self._follower: RunFollower | None = None
         self._asked: Sequence[Asked] = ()
 
     def show(self, row: RunRow | None, follower: RunFollower | None, asked: Sequence[Asked]) -> None:
-        self._row, self._follower, self._asked = row, follower, asked
+        self.row, self._follower, self._asked = row, follower, asked
         self.refresh()
 
     def render(self) -> RenderResult:
-        row, width = self._row, self.size.width
+        row, width = self.row, self.size.width
         if row is None:
             return Content("")
         lines = [
@@ -161,7 +161,7 @@ class RunHeader(Widget):
 
     def last_line(self, width: int) -> Content:
         """What is waited for, or what is wrong; the newest matters most."""
-        row = self._row
+        row = self.row
         if row is None:
             return Content("")
         if self._asked:

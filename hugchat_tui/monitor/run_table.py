@@ -141,19 +141,22 @@ class RunTable(LineList, inherit_bindings=False):
         self.post_message(self.Arranged())
 
     def _arrange(self) -> None:
-        at_cursor = self.row
+        at_cursor, before = self.row, self._shown
+        said_before = self._said_without_rows()
         listed = [row for row in self._all if self.archived or not row.said.archived]
         self.hidden = len(self._all) - len(listed)
         found = [row for row in listed if matches(row, self.query_text)]
-        arranged = in_order(found, self.column, reverse=self.reversed)
-        same = [row.name for row in arranged] == [row.name for row in self._shown]
-        self._shown = arranged
-        if same:
-            self.refresh()
-        else:
-            places = {row.name: place for place, row in enumerate(arranged)}
+        self._shown = in_order(found, self.column, reverse=self.reversed)
+        if [row.name for row in self._shown] != [row.name for row in before]:
+            places = {row.name: place for place, row in enumerate(self._shown)}
             place = self.cursor if at_cursor is None else places.get(at_cursor.name, self.cursor)
             self.rows_changed(max(0, place))
+        elif not self._shown and self._said_without_rows() != said_before:
+            self.refresh()
+        else:
+            for place, (old, new) in enumerate(zip(before, self._shown, strict=True)):
+                if old != new:
+                    self.refresh_lines(place * self.ROW_HEIGHT, self.ROW_HEIGHT)
         self.post_message(self.Arranged())
 
     # The list
@@ -191,15 +194,19 @@ class RunTable(LineList, inherit_bindings=False):
         return justify(Content.styled(f"   {left}", FAINT), Content.styled(f"{right} ", MUTED), width)
 
     def draw_empty(self, line: int, width: int) -> Content:
+        words, tone = self._said_without_rows()
+        return draw_words(words, line, width, tone)
+
+    def _said_without_rows(self) -> tuple[tuple[str, ...], str]:
+        """What stands there when no row does, and its tone."""
         if self.problem:
-            words: tuple[str, ...] = ("Looking for runs failed:", clean_line(self.problem))
-            return draw_words(words, line, width, BAD)
+            return ("Looking for runs failed:", clean_line(self.problem)), BAD
         if not self._ready:
-            return draw_words(("Looking for runs…",), line, width, MUTED)
+            return ("Looking for runs…",), MUTED
         if self._all:
             hidden = f" {counted(self.hidden, 'archived run')} not shown; A shows them." if self.hidden else ""
-            return draw_words((f"Nothing matches.{hidden}",), line, width, MUTED)
-        return draw_words(_EMPTY, line, width, MUTED)
+            return (f"Nothing matches.{hidden}",), MUTED
+        return _EMPTY, MUTED
 
 
 class RunTableHead(Widget):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hugchat_tui.monitor.service import Change, MonitorService
 
 _FOLLOW_DELAY_S = 0.12  # the cursor has come to rest
+_TYPED_DELAY_S = 0.25  # what is typed into the filter has come to rest: letters come slower than repeated arrows
 _DRAW_EVERY_S = 0.05
 _DRAW_SOON_S = 0.01
 _GOING = frozenset({"run.stop", "run.save", "run.pause"})
@@ -179,7 +180,8 @@ class MonitorScreen(RunActions):
     def _moved(self) -> None:
         self._head.refresh()
         self.table.show_tones()
-        self._show_header()
+        if self.table.row is not self.header.row:
+            self._show_header()
         self._following.set(_FOLLOW_DELAY_S)
 
     @on(LineList.Chosen, "RunTable")
@@ -308,6 +310,8 @@ class MonitorScreen(RunActions):
 
     @on(Input.Changed)
     def _filter_changed(self) -> None:
+        self._following.cancel()
+        self._following.set(_TYPED_DELAY_S)
         self.table.filter(self._filter.value)
 
     @on(FilterInput.Left)

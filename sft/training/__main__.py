@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from engine.errors import EngineError
+from engine.priority import lower_priority
 from sft import events
 from sft.events import EventWriter
 from sft.training.train import train
@@ -36,6 +37,7 @@ _LOST_WORDS = (
 def main() -> int:
     run, begun = Path(sys.argv[1]), time.time()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    lower_priority(0)
     try:
         ended = train(run)
     except KeyboardInterrupt:

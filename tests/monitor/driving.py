@@ -135,10 +135,13 @@ class Monitor(Library):
     def run_names(self) -> list[str]:
         return [row.name for row in self.at.table._shown]
 
+    def all_drawn(self) -> bool:
+        return not self.at._drawing.is_set and not self.at._changes and self.at.charts.all_drawn
+
     async def looked(self) -> None:
         """Read the runs now, and draw them."""
         await self.runs.refresh()
-        await self.until(lambda: not self.at._drawing.is_set and not self.at._changes, "it to be drawn")
+        await self.until(self.all_drawn, "it to be drawn")
 
     async def followed(self) -> None:
         """Wait until the run under the cursor has been read."""
@@ -149,7 +152,7 @@ class Monitor(Library):
             return follower is not None and follower.loaded and bool(self.at._shown)
 
         await self.until(loaded, "the run to be read")
-        await self.until(lambda: not self.at._drawing.is_set and not self.at._changes, "it to be drawn")
+        await self.until(self.all_drawn, "it to be drawn")
 
     async def to_run(self, name: str) -> None:
         """Put the cursor on a run, by keys."""

@@ -42,7 +42,12 @@ class Driven:
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
+        await self.drawn()
+
+    async def drawn(self) -> None:
         await self.pilot.pause()
+        while not self.pane.all_drawn:
+            await self.pilot.pause(0.01)
 
 
 @asynccontextmanager
@@ -52,7 +57,7 @@ async def driven(*histories: RunHistory, size: tuple[int, int] = WIDE) -> AsyncI
         found = Driven(pilot)
         found.pane.show([(f"run-{number}", history) for number, history in enumerate(histories)])
         found.pane.focus()
-        await pilot.pause()
+        await found.drawn()
         yield found
 
 
@@ -98,7 +103,7 @@ async def test_without_runs_and_without_steps_it_says_so() -> None:
         history = RunHistory()
         history.apply([record("phase", name="loading")])
         charts.pane.show([("new", history)])
-        await charts.pilot.pause()
+        await charts.drawn()
         assert "No step has been told yet." in charts.text
 
 
@@ -233,17 +238,17 @@ async def test_the_current_chart_is_marked_while_the_keys_mean_it() -> None:
     async with driven(history_of()) as charts:
         assert "▌loss" in charts.text
         charts.pilot.app.set_focus(None)
-        await charts.pilot.pause()
+        await charts.drawn()
         assert "▌loss" not in charts.text
         charts.pane.focus()
-        await charts.pilot.pause()
+        await charts.drawn()
         assert "▌loss" in charts.text
 
 
 async def test_a_hostile_name_is_drawn_harmless() -> None:
     async with driven() as charts:
         charts.pane.show([("\x1b]52;c;x\x07[@click=app.bell]", history_of()), ("b", history_of())])
-        await charts.pilot.pause()
+        await charts.drawn()
         assert "\x1b" not in charts.text
         assert "]52;c;x" in charts.text and "[@" in charts.text
 

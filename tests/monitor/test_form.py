@@ -27,7 +27,7 @@ from tests.chat.driving import Home
 from tests.monitor.form_driving import form, some_rows, tiny_base
 
 NO_UNIT = {"version", "model", "seed", "alpha", "learning_rate", "weight_decay", "beta1", "beta2", "epsilon"}
-NO_UNIT |= {"clip_norm", "neftune_alpha", "zero"}
+NO_UNIT |= {"clip_norm", "neftune_alpha", "zero", "nice"}
 
 SHORT = config.with_values(Recipe(), {"data.max_length": 96})  # the tiny checkpoint was built for 256 tokens
 

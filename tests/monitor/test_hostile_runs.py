@@ -93,7 +93,7 @@ def test_whatever_events_say_there_is_a_row_and_a_header(data: Path, lines: list
     header, samples, events = RunHeader(), SamplesPane(), EventsPane()
     follower: Any = Followed(records)
     for width in (40, 120):
-        header._row, header._follower = row, follower
+        header.row, header._follower = row, follower
         texts = [header._title(row, width), header._progress(row, width), header.last_line(width)]
         samples._history = events._history = follower.history
         texts += [*samples.lay_out(width), *events.lay_out(width)]

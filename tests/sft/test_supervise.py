@@ -127,6 +127,12 @@ def test_a_run_that_goes_well_is_left_to_tell_so_itself(run: RunDirectory, start
     assert launch["argv"][1] == "-c"
 
 
+def test_what_it_starts_stands_back_for_other_programs(run: RunDirectory, start: Start) -> None:
+    ours = os.nice(0)
+    assert start("tell('end', how='done', step=os.nice(0), words='')", "print(os.nice(0))\n" + READY).wait() == 0
+    assert end_of(run)["step"] == max(10, ours) == int(run.log.read_text())
+
+
 def test_the_data_of_an_earlier_start_is_not_taken_for_this_ones(run: RunDirectory, start: Start) -> None:
     run.prepared.write_text("old")
     assert start("tell('end', how='done', step=0, words='')", "assert not run.prepared.exists()\n" + READY).wait() == 0
