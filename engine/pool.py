@@ -23,6 +23,7 @@ from engine.slots import RAM, Slot, estimate, measure, measure_place, not_enough
 RAM_SHARE = 0.8
 VRAM_SHARE = 0.9
 SPARE_DELAY_S = 1.0  # of quiet before a spare worker's imports may take a core
+_CHANGE_GRACE_S = 10.0  # for an exchange of adapters that nobody waits for any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class EnginePool:
         slot = self._slots.get(key)
         if slot is None or (slot.loaded and slot.worker and not slot.worker.alive):
             slot = self._slots[key] = Slot(key, checkpoint, device, dtype, now)
-            slot.loading = self._start(self._load(slot, self._take_same_base(slot, keep)))
+            slot.loading = self._start(self._load(slot, keep))
         slot.acquired_at = now
         if not slot.loaded:
             await self._wait_for(slot, on_progress)
@@ -152,23 +153,35 @@ class EnginePool:
             slot.waiters -= 1
             if on_progress is not None:
                 slot.listeners.remove(on_progress)
-            if not slot.waiters and not slot.loading.done():
-                self._forget(slot)
-                slot.loading.cancel()
+            if slot.changing:  # done in a moment; broken off it would take its base along
+                slot.loading.add_done_callback(lambda loading: loading.cancelled() or loading.exception())
+                asyncio.get_running_loop().call_later(_CHANGE_GRACE_S, self._give_up, slot)
+            else:
+                self._give_up(slot)
         if slot.loading.cancelled():
             raise EngineError(f"Loading {slot.checkpoint.name} was stopped.", "Ask again to load it.")
         error = slot.loading.exception()
         if error is not None:
             raise copy.copy(error)
 
-    def _take_same_base(self, slot: Slot, keep: Collection[str]) -> Slot | None:
+    def _give_up(self, slot: Slot) -> None:
+        """Load it no longer, unless somebody waits for it."""
+        if slot.loading is not None and not slot.waiters and not slot.loading.done():
+            self._forget(slot)
+            slot.loading.cancel()
+
+    async def _take_same_base(self, slot: Slot, keep: Collection[str]) -> Slot | None:
         """The one used longest ago of those that can be changed into the slot's checkpoint, off the table."""
-        found = [
+        alike = [
             other
             for other in self._slots.values()
-            if other.can_change and other.key not in keep and other is not slot and slot.checkpoint.problem is None
+            if other is not slot and other.key not in keep
             if (other.base, other.device, other.dtype) == (slot.base, slot.device, slot.dtype)
         ]
+        left = [other.loading for other in alike if other.changing and not other.waiters and other.loading is not None]
+        if left:
+            await asyncio.wait(left)
+        found = [other for other in alike if other.can_change and self._slots.get(other.key) is other]
         return self._slots.pop(min(found, key=lambda other: other.last_used).key) if found else None
 
     async def _change(self, slot: Slot, before: Slot) -> bool:
@@ -179,6 +192,7 @@ class EnginePool:
         worker = slot.worker = before.worker
         assert worker is not None, "it can be changed"
         slot.place = before.place
+        slot.changing = True
         try:
             spare = await self._reserve(slot, before.bytes)
             adapter = slot.checkpoint.path if slot.checkpoint.kind == "adapter" else None
@@ -192,14 +206,17 @@ class EnginePool:
             if isinstance(error, CheckpointRefusedError | CheckpointNotFoundError):
                 raise
             return False
+        finally:
+            slot.changing = False
         before.worker = None  # its death is not told twice
         return True
 
-    async def _load(self, slot: Slot, same_base: Slot | None) -> None:
+    async def _load(self, slot: Slot, keep: Collection[str]) -> None:
         if slot.checkpoint.problem is not None:
             self._forget(slot)
             raise CheckpointRefusedError(f"{slot.checkpoint.name} cannot be loaded. {slot.checkpoint.problem}")
         try:
+            same_base = await self._take_same_base(slot, keep)
             if same_base is None or not await self._change(slot, same_base):
                 spare = await self._make_room(slot)
                 slot.worker = await self._take_spare()

@@ -18,7 +18,10 @@ RAM = "RAM"
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """One checkpoint on one device in one dtype. place: RAM, or a GPU as torch names it."""
+    """One checkpoint on one device in one dtype. place: RAM, or a GPU as torch names it.
+
+    changing: it is loaded by exchanging the adapter of a worker that holds its base.
+    """
 
     key: str
     checkpoint: Checkpoint
@@ -29,6 +32,7 @@ class Slot:
     bytes: int = 0
     loading: asyncio.Task[None] | None = None
     loaded: bool = False
+    changing: bool = False
     worker: Worker | None = None
     waiters: int = 0
     listeners: list[ProgressCallback] = field(default_factory=list)

@@ -19,13 +19,25 @@ _LABEL_CELLS = 24
 
 
 def title_row(
-    traces: Sequence[Trace], measure: Measure, view: ChartView, width: int, *, log: bool, active: bool
+    traces: Sequence[Trace],
+    measure: Measure,
+    view: ChartView,
+    width: int,
+    *,
+    log: bool,
+    active: bool,
+    top: float | None = None,
 ) -> list[Span]:
-    """active: the keys mean this chart. Values that do not fit are left out, the last ones first."""
+    """active: the keys mean this chart. top: of its axis, which decides on the unit of both.
+
+    Values that do not fit are left out, the last ones first.
+    """
     readings = [
         (trace, trace.reading(view.axis, view.cursor, view.weight if measure.smooth else 0)) for trace in traces
     ]
-    top = max((abs(each.value) for _, each in readings if each is not None and not math.isnan(each.value)), default=0.0)
+    if top is None:
+        values = (abs(each.value) for _, each in readings if each is not None and not math.isnan(each.value))
+        top = max(values, default=0.0)
     unit = measure.unit_of(top)
     row: list[Span] = [("▌" if active else " ", ACCENT), (measure.title, STRONG if active else MUTED)]
     if unit:

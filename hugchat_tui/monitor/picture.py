@@ -65,10 +65,11 @@ def draw(
     """The first trace lies on top. words: said where there is nothing to draw."""
     if width < _LEAST_WIDTH or height < _LEAST_HEIGHT:
         return Picture([[(shorten(measure.title, width), MUTED)]])
-    title = title_row(traces, measure, view, width, log=log, active=active)
     across = width - _LABEL_CELLS - 1
     layers = _layers(traces, measure, view, across * DOTS_ACROSS, log=log)
     reach = _reach(layers)
+    top = None if reach is None or log else reach[1]
+    title = title_row(traces, measure, view, width, log=log, active=active, top=top)
     if reach is None:
         return Picture([title, *_said(words, width, height - 1)])
     down = height - (3 if height >= _AXIS_HEIGHT else 2)

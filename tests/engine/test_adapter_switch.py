@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -271,6 +272,21 @@ async def test_an_adapter_that_does_not_fit_is_refused_and_the_base_stays_loaded
     assert names(pool) == ["base"]
     assert await what(pool, BASE) == ("base with None", pid)
     assert notices == []
+
+
+@pytest.mark.usefixtures("_weights")
+async def test_an_exchange_that_nobody_waits_for_any_more_keeps_its_base_loaded(pool: EnginePool) -> None:
+    _, pid = await what(pool, BASE)
+    loop = asyncio.get_running_loop()
+
+    def left(progress: protocol.LoadProgress) -> None:
+        loop.call_soon(waiting.cancel)
+
+    waiting = asyncio.create_task(pool.acquire(adapter("a"), on_progress=left))
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await what(pool, adapter("b")) == ("base with b", pid)
+    assert names(pool) == ["b"]
 
 
 @pytest.mark.usefixtures("_weights")

@@ -213,6 +213,16 @@ def test_values_lie_faint_behind_their_smoothed_line_and_evaluations_on_top() ->
     assert toned(rough, "tone")
 
 
+def test_what_the_title_says_is_in_the_unit_of_the_axis() -> None:
+    history = RunHistory()
+    history.apply([step(place, memory_bytes=(1.25 - place / 20) * (1 << 30)) for place in range(11)])
+    trace = Trace("run", "tone", history.curves["memory_bytes"], RunPlaces(history))
+    picture = draw([trace], Measure("memory_bytes", "memory", "bytes", smooth=False), ChartView(domain=(0, 10)), 60, 12)
+    title, *rows = text_of(picture)
+    assert title.split() == ["memory", "GiB", "0.750"]
+    assert [row[:7].strip() for row in rows if row[:7].strip()] == ["1.2", "1.0", "0.8"]
+
+
 def test_words_stand_where_there_is_nothing_to_draw() -> None:
     assert "Nothing yet." in "".join(text_of(picture_of(history_of([]))))
     assert "Nothing yet." in "".join(text_of(picture_of(history_of([None, None]))))
