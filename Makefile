@@ -47,7 +47,7 @@ check: setup-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# A process a core; each computes with one thread, because two that share two cores wait for each other.
+# A process for each core, four at most; each computes with one thread, because two that share two cores wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 test: setup-dev

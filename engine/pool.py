@@ -88,7 +88,8 @@ class EnginePool:
         An idle worker that holds the same base, with another adapter or with none, is changed into this one instead,
         unless `keep` names its key: its checkpoint is not resident any more then, and is had back in the same way.
         Ask the worker for a reply before awaiting anything else: an idle worker may be unloaded for another
-        checkpoint. Cancelling the only call that waits for a load stops the load. Raises EngineErrors.
+        checkpoint. Cancelling the only call that waits for a load stops the load, unless it only exchanges an adapter,
+        which is soon done. Raises EngineErrors.
         """
         if self._closed:
             raise EngineError("The engine is shut down.")
@@ -153,7 +154,7 @@ class EnginePool:
             slot.waiters -= 1
             if on_progress is not None:
                 slot.listeners.remove(on_progress)
-            if slot.changing:  # done in a moment; broken off it would take its base along
+            if slot.changing:  # about a second's work; broken off it would take its base along
                 slot.loading.add_done_callback(lambda loading: loading.cancelled() or loading.exception())
                 asyncio.get_running_loop().call_later(_CHANGE_GRACE_S, self._give_up, slot)
             else:
@@ -205,9 +206,10 @@ class EnginePool:
                 await worker.close()
             if isinstance(error, CheckpointRefusedError | CheckpointNotFoundError):
                 raise
-            return False
-        finally:
             slot.changing = False
+            if not slot.waiters:
+                raise asyncio.CancelledError from error  # no room is made for what nobody waits for
+            return False
         before.worker = None  # its death is not told twice
         return True
 
@@ -239,6 +241,7 @@ class EnginePool:
                 await self._dispose(slot.worker, error)
             raise
         finally:
+            slot.changing = False
             self._arrange_spare(delay=True)
 
     async def _dispose(self, worker: Worker, error: BaseException) -> None:

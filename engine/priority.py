@@ -12,6 +12,15 @@ _log = logging.getLogger(__name__)
 _AUTOGROUP = Path("/proc/self/autogroup")
 
 
+def stand_back(nice: int) -> None:
+    """Be at least this nice. In a session that others share only this process is, and what it starts."""
+    more = max(0, nice - os.nice(0)) if nice else 0
+    if os.getsid(0) == os.getpid():
+        lower_priority(more)
+    else:
+        os.nice(more)
+
+
 def lower_priority(nice: int) -> None:
     """Raise the niceness of this process by `nice`, in a way that holds on Linux; 0: what was inherited shall hold.
 

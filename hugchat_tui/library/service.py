@@ -288,6 +288,7 @@ class LibraryService:
         last = self._discarded[-1]
         await asyncio.to_thread(self.trash.restore, last)
         self._discarded.remove(last)
+        self._deleted_meanwhile -= {row.key for row in last.rows}
         self.rescan()
         await self._look_at_downloads()
         return last.rows

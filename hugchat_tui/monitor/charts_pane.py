@@ -164,6 +164,8 @@ class ChartsPane(Container, can_focus=True):
         self._draw_group()
 
     def _draw_group(self) -> None:
+        if not self._groups:  # drawn meanwhile, between a ring and this
+            return
         for place in self._groups.pop(0):
             self.charts[place].redraw()
         if self._groups:

@@ -61,6 +61,7 @@ class RunTable(LineList, inherit_bindings=False):
         self._all: Sequence[RunRow] = ()
         self._shown: list[RunRow] = []
         self._ready = False
+        self._said = self._said_without_rows()
         self._tones: dict[str, str] = {}  # of the curves, by the names of the runs that are drawn over each other
 
     # Rows
@@ -142,17 +143,18 @@ class RunTable(LineList, inherit_bindings=False):
 
     def _arrange(self) -> None:
         at_cursor, before = self.row, self._shown
-        said_before = self._said_without_rows()
         listed = [row for row in self._all if self.archived or not row.said.archived]
         self.hidden = len(self._all) - len(listed)
+        said, self._said = self._said, self._said_without_rows()
         found = [row for row in listed if matches(row, self.query_text)]
         self._shown = in_order(found, self.column, reverse=self.reversed)
         if [row.name for row in self._shown] != [row.name for row in before]:
             places = {row.name: place for place, row in enumerate(self._shown)}
             place = self.cursor if at_cursor is None else places.get(at_cursor.name, self.cursor)
             self.rows_changed(max(0, place))
-        elif not self._shown and self._said_without_rows() != said_before:
-            self.refresh()
+        elif not self._shown:
+            if self._said != said:
+                self.refresh()
         else:
             for place, (old, new) in enumerate(zip(before, self._shown, strict=True)):
                 if old != new:

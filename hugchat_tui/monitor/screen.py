@@ -17,7 +17,7 @@ from hugchat_tui.actions import Scope, bindings
 from hugchat_tui.chat.background import background
 from hugchat_tui.chat.key_bar import KeyBar
 from hugchat_tui.common.alarm import Alarm
-from hugchat_tui.common.compositor import RowCompositor
+from hugchat_tui.common.compositor import PartialCompositor
 from hugchat_tui.common.line_list import LineList
 from hugchat_tui.library.filter_input import FilterInput
 from hugchat_tui.monitor.charts_pane import ChartsPane
@@ -89,7 +89,7 @@ class MonitorScreen(RunActions):
         self._head = RunTableHead(self.table)
         self._run_line = RunLine(self.header)
         self._filter = FilterInput(self.table, "words, state:failed, tag:word, base:starter")
-        self._compositor = RowCompositor()
+        self._compositor = PartialCompositor()
         self._changes: set[Change] = set()
         self._drawn_at = 0.0
         self._drawing = Alarm(self, self._draw_changes)
@@ -207,6 +207,8 @@ class MonitorScreen(RunActions):
     def _show_histories(self) -> None:
         """Hand the histories to the panes, where they are others than before: a run's events may begin anew."""
         followed = [(row.name, self.service.follower(row.run)) for row in self._drawn_rows()]
+        if followed and followed[0][1] is None:  # the cursor has only just come there: it may go on
+            return
         shown = [(name, follower.history) for name, follower in followed if follower is not None]
         if [(name, id(history)) for name, history in shown] != [(name, id(each)) for name, each in self._shown]:
             self._shown = list(shown)

@@ -68,7 +68,7 @@ def render(messages: Sequence[Message]) -> str:
     """A conversation as a row's text, exactly as the template hugchat.jinja renders it."""
     parts: list[str] = []
     for message in messages:
-        content = "\n".join(filter(None, message.content.replace("\r", "\n").split("\n"))).strip()
+        content = _lines(message.content).strip()
         if message.role == "system":
             parts.append(f"{content} \n\n ")
         elif message.role == "user":
@@ -80,10 +80,15 @@ def render(messages: Sequence[Message]) -> str:
     return "".join(parts)
 
 
+def _lines(content: str) -> str:
+    """A content without empty lines, whatever ends them."""
+    return "\n".join(filter(None, content.replace("\r", "\n").split("\n")))
+
+
 def can_be_written(messages: Sequence[Message]) -> bool:
     """Whether what `render` makes of them says the same: a content may hold a marker itself, and the format cannot say
     that an answer is not to be trained."""
-    return all(message.trained and not _MARKER.search(message.content) for message in messages)
+    return all(message.trained and not _MARKER.search(_lines(message.content)) for message in messages)
 
 
 def _style(text: str) -> re.Pattern[str] | None:

@@ -17,9 +17,10 @@ import torch
 import torch.distributed as dist
 
 from engine.errors import EngineError
-from engine.priority import lower_priority
-from sft import events
+from engine.priority import stand_back
+from sft import config, events
 from sft.events import EventWriter
+from sft.runs import RunDirectory
 from sft.training.train import train
 from sft.training.world import part
 
@@ -37,8 +38,8 @@ _LOST_WORDS = (
 def main() -> int:
     run, begun = Path(sys.argv[1]), time.time()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    lower_priority(0)
     try:
+        stand_back(config.load(RunDirectory.at(run).recipe).launch.nice)
         ended = train(run)
     except KeyboardInterrupt:
         return 1

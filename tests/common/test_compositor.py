@@ -1,4 +1,4 @@
-"""Drawing only the rows that changed shows what drawing everything shows."""
+"""Drawing only what changed shows what drawing everything shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Static
 
-from hugchat_tui.common.compositor import RowCompositor
+from hugchat_tui.common.compositor import PartialCompositor
 
 SIZE = 40, 16
 
@@ -33,7 +33,7 @@ class Layered(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._compositor = RowCompositor()
+        self._compositor = PartialCompositor()
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -74,7 +74,7 @@ async def test_the_rows_that_changed_are_drawn_as_textual_draws_them() -> None:
             for _ in range(random.randint(1, 3)):
                 x, y = random.randrange(SIZE[0]), random.randrange(SIZE[1])
                 dirty.add(Region(x, y, random.randint(1, SIZE[0] - x), random.randint(1, SIZE[1] - y)))
-            assert isinstance(compositor, RowCompositor)
+            assert isinstance(compositor, PartialCompositor)
             ours = drawn(compositor, app, dirty)
             textuals = Compositor()
             textuals.__dict__.update(compositor.__dict__)
@@ -96,3 +96,20 @@ async def test_only_what_can_be_seen_of_the_rows_is_asked_for(monkeypatch: pytes
         app.screen._compositor._dirty_regions = {Region(1, 3, 10, 1)}
         app.screen._compositor.render_partial_update()
         assert asked == [(left, Region(0, 3, left.region.width, 1))]
+
+
+async def test_what_stands_beside_something_that_changed_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Region]] = []
+    render_lines = Widget.render_lines
+
+    def note(widget: Widget, crop: Region) -> list[Strip]:
+        asked.append((widget.id or type(widget).__name__, crop))
+        return render_lines(widget, crop)
+
+    app = LayeredApp()
+    async with app.run_test(size=SIZE):
+        monkeypatch.setattr(Widget, "render_lines", note)
+        app.screen._compositor._dirty_regions = {Region(1, 1, 5, 2), Region(28, 10, 5, 3)}
+        app.screen._compositor.render_partial_update()
+        assert [name for name, _ in asked] == ["Static", "left"]
+        assert {(crop.y, crop.height) for name, crop in asked if name == "left"} == {(1, 2)}

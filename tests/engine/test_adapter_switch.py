@@ -290,6 +290,25 @@ async def test_an_exchange_that_nobody_waits_for_any_more_keeps_its_base_loaded(
 
 
 @pytest.mark.usefixtures("_weights")
+async def test_what_nobody_waits_for_any_more_takes_no_room_of_others(
+    monkeypatch: pytest.MonkeyPatch, pool: EnginePool
+) -> None:
+    await pool.acquire(BASE)
+    monkeypatch.delattr(EnginePool, "_make_room")
+
+    def leave(progress: protocol.LoadProgress) -> None:
+        waiting.cancel()
+
+    waiting = asyncio.create_task(pool.acquire(adapter("dies"), on_progress=leave))
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    (slot,) = pool._slots.values()
+    assert slot.loading is not None
+    await asyncio.wait([slot.loading])
+    assert slot.loading.cancelled() and names(pool) == []
+
+
+@pytest.mark.usefixtures("_weights")
 async def test_a_worker_that_dies_of_an_adapter_is_followed_by_a_new_one(pool: EnginePool, notices: list[str]) -> None:
     _, pid = await what(pool, BASE)
     said, second = await what(pool, adapter("dies"))

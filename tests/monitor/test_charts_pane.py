@@ -117,6 +117,23 @@ async def test_a_new_step_is_drawn() -> None:
         assert charts.pane.view.domain == (0, 200)
 
 
+async def test_charts_are_drawn_a_few_at_a_time_the_one_of_the_keys_first_and_all_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[str] = []
+    async with driven(history_of()) as charts:
+        monkeypatch.setattr(Chart, "redraw", lambda chart: drawn.append(chart.measure.id))
+        await charts.press("down", "down", "down")
+        assert charts.pane.charts[charts.pane._current].measure.id == "tokens_per_s"
+        drawn.clear()
+        charts.pane._draw()
+        charts.pane._draw_group()
+        assert drawn == ["tokens_per_s", "memory_bytes", "loss"]
+        charts.pane._draw()  # before the last ones had their turn, which come first now
+        await charts.drawn()
+        assert drawn[3:] == ["tokens_per_s", "memory_bytes", "learning_rate", "grad_norm", "loss"]
+
+
 async def test_the_cursor_walks_over_the_points_and_ends_behind_the_last_one() -> None:
     async with driven(history_of()) as charts:
         await charts.press("left")

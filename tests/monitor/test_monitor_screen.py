@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from textual.screen import Screen
 
 from hugchat_tui.monitor.charts_pane import ChartsPane
+from hugchat_tui.monitor.run_table import RunTable
 from tests.chat.driving import Home
 from tests.monitor.driving import Written, monitor
 
@@ -130,6 +132,44 @@ async def test_overlaid_runs_are_drawn_together_and_their_recipes_compared(home:
         await it.press("escape")
         assert it.in_monitor and "overlaid" not in it.text()
         await it.until(lambda: len(it.at._shown) == 1)
+
+
+async def test_a_letter_that_changes_no_row_draws_none_and_arranges_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("trial", "train"):
+        Written(home.data, name).launched().ended("done")
+    async with monitor(home) as it:
+        await it.followed()
+        await it.press("slash", "t")
+        drawn: list[object] = []
+        monkeypatch.setattr(Screen, "_refresh_layout", lambda *args, **options: drawn.append("layout"))
+        monkeypatch.setattr(RunTable, "render_line", lambda table, y: drawn.append(y))
+        await it.press("r")
+        await it.until(lambda: "tr" in it.text() and it.at.table.count == 2)
+        assert drawn == []
+
+
+async def test_what_is_said_without_rows_changes_with_its_cause(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(reader: object) -> None:
+        raise OSError("the disk is gone")
+
+    written = Written(home.data, "old").launched().ended("stopped")
+    async with monitor(home) as it:
+        row = it.runs.row("old")
+        assert row is not None
+        await it.runs.set_archived(row, True)
+        await it.looked()
+        await it.until(lambda: "1 archived run not shown" in it.text())
+        shutil.rmtree(written.run.path)
+        await it.looked()
+        await it.until(lambda: "There are no training runs yet." in it.text())
+        with monkeypatch.context() as broken_disk:
+            broken_disk.setattr("hugchat_tui.monitor.rows.RunReader.read", broken)
+            await it.looked()
+            await it.until(lambda: "the disk is gone" in it.text())
+        await it.looked()
+        await it.until(lambda: "There are no training runs yet." in it.text())
 
 
 async def test_filter_sort_tag_note_and_archive(home: Home) -> None:

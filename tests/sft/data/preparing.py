@@ -9,7 +9,6 @@ A line {"rows", "documents"} on stdout for each progress, after which it waits t
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
 
@@ -40,7 +39,6 @@ def progress(rows: int, done: int, total: int, documents: int, tokens: int) -> N
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
     filling.SHARD_TOKENS = SHARD_TOKENS
     filling.SHARD_ROWS = SHARD_ROWS
     filling.BATCH_ROWS = BATCH_ROWS
