@@ -196,7 +196,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("charts.smoother", "step_smoothing(1)", "Smooth charts more", "Let the smoothed line be calmer", "right_square_bracket", "charts", short="Smoother", wide=True),
     # The form that starts a run
     Action("form.start", "start", "Start the run", "Check what is filled in and start the run; it goes on without the app", "ctrl+r", "form", True, short="Start"),
-    Action("form.editor", "edit_toml", "Edit the recipe", "The whole recipe as TOML in your own editor", "ctrl+e,ctrl+g", "form", True, short="Editor"),
+    Action("form.editor", "edit_toml", "Edit the recipe", "The whole recipe as TOML in your own editor", "ctrl+g,ctrl+e", "form", True, short="Editor"),
     Action("form.preview", "toggle_preview", "Preview of the run", "Rows, lengths, steps, memory and the command; again to go back", "f6", "form", True, short="Preview"),
     Action("form.leave", "leave", "Leave the form", "Leave the preview, then the form; asks when something was filled in", "escape", "form", True, short="Back"),
     Action("form.base", "pick_base", "Choose the base", "Choose the checkpoint to start from", "ctrl+t,f3", "form", priority=True, short="Base"),

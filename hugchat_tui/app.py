@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from hugchat_tui.chat.screen import ChatScreen
 
 QUIT_WITHIN_S = 2.0
+_SCOPES = {
+    "chat": ("chat", "message"),
+    "library": ("library", "machine", "hub", "downloads"),
+    "monitor": ("monitor", "runs", "charts"),
+}
 
 
 class HugChatApp(ModesApp):
@@ -141,8 +146,9 @@ class HugChatApp(ModesApp):
     # Actions of the whole application
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette lists the table of actions, nothing else."""
-        for action in ACTIONS:
+        """The palette lists the table of actions, nothing else; first those of the mode that is shown."""
+        here = _SCOPES.get(self.current_mode, ())
+        for action in sorted(ACTIONS, key=lambda action: action.scope not in here):
             if action.id != "app.palette":
                 yield SystemCommand(action.title, action.help, partial(self.run_listed_action, action))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hugchat_tui.common.clean import clean, clean_line
@@ -33,7 +33,14 @@ def step_of(status: RunStatus) -> str:
 
 
 def _loss(loss: float | None) -> str:
-    return f"{loss:.4f}" if loss is not None else ""
+    return loss_text(loss) if loss is not None else ""
+
+
+def loss_text(loss: float) -> str:
+    """With four decimals, or three digits where those would leave fewer than two of it: "3.2500", "2.83e-5"."""
+    if 0 < abs(loss) < 1e-3:
+        return f"{loss:.3g}".replace("e-0", "e-")
+    return f"{loss:.4f}"
 
 
 def status_text(run: RunDirectory, status: RunStatus, facts: Mapping[str, str]) -> str:
@@ -98,10 +105,10 @@ def _unknown(record: Mapping[str, Any]) -> str:
     return clean_line(f"{record.get('type')}: {', '.join(fields)}")
 
 
-def _number(record: Mapping[str, Any], name: str, form: str) -> str:
+def _number(record: Mapping[str, Any], name: str, form: str | Callable[[float], str]) -> str:
     value = record.get(name)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return format(value, form)
+        return format(value, form) if isinstance(form, str) else form(value)
     return "not finite" if name in (record.get("nonfinite") or ()) else "?"
 
 
@@ -133,7 +140,7 @@ def _step(record: Mapping[str, Any]) -> str:
     speed = record.get("tokens_per_s")
     parts = [
         f"step {_number(record, 'step', ',')}",
-        f"loss {_number(record, 'loss', '.4f')}",
+        f"loss {_number(record, 'loss', loss_text)}",
         f"learning rate {_number(record, 'learning_rate', '.3g')}",
         f"gradient {_number(record, 'grad_norm', '.3g')}",
     ]
@@ -144,7 +151,7 @@ def _step(record: Mapping[str, Any]) -> str:
 
 def _eval(record: Mapping[str, Any]) -> str:
     best = ", the best so far" if record.get("best") else ""
-    loss, perplexity = _number(record, "loss", ".4f"), _number(record, "perplexity", ".3f")
+    loss, perplexity = _number(record, "loss", loss_text), _number(record, "perplexity", ".3f")
     return f"evaluation at step {_number(record, 'step', ',')}: loss {loss}, perplexity {perplexity}{best}"
 
 

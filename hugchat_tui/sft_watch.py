@@ -41,7 +41,8 @@ def wait(command: Command, run: RunDirectory, offset: int) -> int:
     result = run.final if run.final.is_dir() else None
     document = {"name": run.name, "path": run.path, "how": how, "final": result, "end": end}
     chat = f" Chat with it: hugchat chat --model runs/{name}" if result else ""
-    command.answer(document, f"{name}: {clean_line(how)}.{chat}")
+    untrained = "; nothing was trained" if how == "stopped" and end.get("step") == 0 else ""
+    command.answer(document, f"{name}: {clean_line(how)}{untrained}.{chat}")
     return 0 if how in ("done", "stopped") else EXIT_FAILED
 
 

@@ -266,9 +266,11 @@ class RunStatus:
     """What a run is doing, from its files alone.
 
     state: see State. going: its processes live; where they are another machine's, it wrote something lately. step: the
-    last one it told of. total_steps: 0 when unknown. loss, eval_loss: the last ones; None without or when not finite.
-    words, hint: of the phase it is in, or how it ended. quiet_s: since it last wrote anything; 0 when it never did.
-    host: where it was started, "" when never. problem: why part of this could not be read, "" when all could.
+    last one it told of; of one that was started again and has not done any since, the one it goes on from.
+    total_steps: 0 when unknown. loss, eval_loss: the last ones, of what goes only since its start; None without or when
+    not finite. words, hint: of the phase it is in, or how it ended. quiet_s: since it last wrote anything; 0 when
+    it never did. host: where it was started, "" when never. problem: why part of this could not be read, "" when all
+    could.
     """
 
     state: State
@@ -301,17 +303,17 @@ def read_status(run: RunDirectory) -> RunStatus:
     except UnreadableError as error:
         launch, problem = {}, str(error)
     host = launch.get("host")
-    last = _last_of_each(records)
-    phase, end, step = last.get("phase", {}), last.get("end", {}), last.get("step", {})
     state, told = _state(records, started=bool(launch or problem), going=run_is_going(run.path))
+    last = _last_of_each(_of_this_start(records) if state in GOING else records)
+    phase, end, step = last.get("phase", {}), last.get("end", {}), last.get("step", {})
     about = end if state in ("done", "stopped", "failed", "killed") else phase if state == "preparing" else {}
     newest = [
         record["step"] for record in (step, end, last.get("checkpoint", {})) if isinstance(record.get("step"), int)
     ]
-    total = last.get("run", {}).get("total_steps") or _first_total(run)
+    total = _last_of_each(records).get("run", {}).get("total_steps") or _first_total(run)
     return RunStatus(
         state,
-        step=max(newest, default=0),
+        step=max(newest, default=0) or (_goes_on_from(run, last.get("run", {})) if state in GOING else 0),
         total_steps=total if isinstance(total, int) else 0,
         loss=_number(step.get("loss")),
         eval_loss=_number(last.get("eval", {}).get("loss")),
@@ -355,13 +357,29 @@ def _is_paused(records: list[Record]) -> bool:
 
 
 def _is_under_way(telling: list[Record]) -> bool:
-    """Whether the ranks of this start have told of themselves: a `run` since the last end, or a step."""
-    for record in reversed(telling):
-        if record["type"] == "end":
-            return False
-        if record["type"] in ("run", "step"):
-            return True
-    return False
+    """Whether the ranks of this start have told of themselves: a `run`, or a step."""
+    return any(record["type"] in ("run", "step") for record in _of_this_start(telling))
+
+
+def is_start(record: Record) -> bool:
+    """Whether it is the first that a start of the run tells."""
+    return record["type"] == "phase" and record.get("name") == "starting"
+
+
+def _of_this_start(records: list[Record]) -> list[Record]:
+    """Those since it was started last: a start that was killed told no end. All where that lies further back."""
+    for place in range(len(records) - 1, -1, -1):
+        if is_start(records[place]):
+            return records[place:]
+    return records
+
+
+def _goes_on_from(run: RunDirectory, begun: Record) -> int:
+    """The step of the checkpoint that this start resumes, as its `run` record says or, before that, by its name."""
+    resumed = begun.get("resumed_from")
+    if isinstance(resumed, int):
+        return resumed
+    return next((step for step, _ in step_checkpoints(run)), 0)
 
 
 def _last_of_each(records: list[Record]) -> dict[str, Record]:

@@ -43,7 +43,7 @@ from sft.launch import (
     write_hostfile_environment,
 )
 from sft.recipe_text import write_whole
-from sft.runs import RunDirectory, events_size
+from sft.runs import RunDirectory, events_size, step_checkpoints
 
 LAUNCH_VERSION = 1
 EXIT_FAILED = 1
@@ -244,7 +244,9 @@ class _Supervisor:
 
     def _why(self, status: int, *, prepared: bool) -> tuple[str, str, str]:
         """(how, words, hint) of an end that nobody told."""
-        again = f"Go on from the last checkpoint: hugchat sft resume {self._run.path}"
+        kept = bool(step_checkpoints(self._run))
+        again = "Go on from the last checkpoint" if kept else "There is no checkpoint yet; start from the beginning"
+        again += f": hugchat sft resume {self._run.path}"
         if self._asked and not prepared:
             return "stopped", "It was stopped while its data was prepared; nothing was trained yet.", ""
         if self._asked and not self._stepped:

@@ -60,7 +60,7 @@ def number(value: float, step: float = 0.0) -> str:
         return "0" if size == 0 else "–"
     if size < 1e-3 or size >= 1e15:
         digits = max(0, math.floor(math.log10(size)) - math.floor(math.log10(step))) if step else 1
-        mantissa, power = f"{value:.{min(digits, 3)}e}".split("e")
+        mantissa, power = f"{value:.{min(digits, 4)}e}".split("e")
         return f"{mantissa}e{int(power)}"
     unit, letter = next(((unit, letter) for least, unit, letter in _UNITS if size >= least), (1.0, ""))
     if step:

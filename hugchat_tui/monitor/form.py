@@ -25,9 +25,9 @@ from hugchat_tui.common.tones import ACCENT, FAINT, GOOD, MUTED, STRONG, WARN
 from hugchat_tui.common.wrapping import wrapped
 from hugchat_tui.monitor.form_actions import FormActions
 from hugchat_tui.monitor.form_facts import FactFinder
-from hugchat_tui.monitor.form_fields import FIRST_DATA, NAME, OUTPUT, Draft, is_path
+from hugchat_tui.monitor.form_fields import FIRST_DATA, NAME, OUTPUT, Draft, is_path, parts_of
 from hugchat_tui.monitor.form_list import FormBody
-from hugchat_tui.monitor.form_preview import PreviewPane, steps_of
+from hugchat_tui.monitor.form_preview import FEW_STEPS, PreviewPane, steps_of
 from hugchat_tui.monitor.form_rows import help_at
 from sft.config import Recipe
 from sft.recipe_fields import Problem
@@ -129,7 +129,7 @@ class RunFormScreen(FormActions):
         self._asking.set(_ASK_AFTER_S)
 
     def _ask(self) -> None:
-        recipe, _ = self.draft.read()
+        recipe = self.draft.readable()
         if recipe is not None:
             self.finder.ask(recipe, self.draft.name, self.draft.output, typing=self.typing_at)
 
@@ -144,10 +144,10 @@ class RunFormScreen(FormActions):
 
     def show_problems(self) -> list[Problem]:
         """Show what is wrong where it is wrong, but for what the person is just typing; returns all of it."""
-        recipe, problems = self.draft.read()
+        _, problems = self.draft.read()
         found = [*([self.recipe_problem] if self.recipe_problem is not None else []), *problems]
-        if recipe is not None and self.finder.facts is not None:
-            found += [each for each in self.finder.facts.problems if each not in found]
+        wrong = {each.place for each in problems}  # what was found out is about another value of these
+        found += [each for each in self.finder.problems if each.place not in wrong]
         found += [each for each in self.refused if each not in found]
         hidden = () if self.tried else (self.body.place, "data.sources")
         self.body.problems = [each for each in found if each.place not in hidden]
@@ -160,7 +160,8 @@ class RunFormScreen(FormActions):
     def _typed(self, event: FormBody.Typed) -> None:
         self.tried = False
         self.typing_at = event.place
-        self.refused = tuple(each for each in self.refused if each.place != event.place)
+        key, _, _ = parts_of(event.place)
+        self.refused = tuple(each for each in self.refused if parts_of(each.place)[0] != key)
         if event.place == self.body.place:
             self.find_candidates()
         self.show_problems()
@@ -205,7 +206,8 @@ class RunFormScreen(FormActions):
             parts.append((self.doing, ACCENT))
         elif facts is not None:
             if data.counted is not None:
-                parts.append((counted(steps_of(facts.recipe, data.counted.packs), "step"), MUTED))
+                steps = steps_of(facts.recipe, data.counted.packs)
+                parts.append((counted(steps, "step"), WARN if steps < FEW_STEPS else MUTED))
             if facts.estimate is not None:
                 words = f"{memory_size(facts.estimate.total)}, {'fits' if facts.estimate.fits else 'may not fit'}"
                 parts.append((words, GOOD if facts.estimate.fits else WARN))

@@ -248,7 +248,7 @@ class FormActions(Screen["RunDirectory | None"]):
                 title = f"The recipe has {len(error.problems)} problem{'s' if len(error.problems) != 1 else ''}"
                 again = ConfirmDialog(title, words, confirm="Edit again", cancel="Later")
                 if not await self.app.push_screen_wait(again):
-                    self.notify("What you wrote is kept: ^e opens it again.")
+                    self.notify("What you wrote is kept: ^g opens it again.")
                     return
             else:
                 self._text_left = None
@@ -356,13 +356,17 @@ class FormActions(Screen["RunDirectory | None"]):
         if facts.problems:
             self._refuse(facts.problems)
             return None
+        problem = await self.finder.data_problem(facts)
+        if problem is not None:
+            self._refuse([problem])
+            return None
         return facts
 
     async def _start(self, recipe: Recipe) -> RunDirectory | None:
         try:
             made, script = await asyncio.to_thread(make_run, recipe, data_dir(), self.draft.name, self.draft.output)
         except (EngineError, OSError) as error:
-            self._refuse([Problem(OUTPUT if self.draft.output and not self.draft.name else NAME, str(error))])
+            self._refuse([self._not_made(error)])
             return None
         if script is not None:
             self.app.notify(f"{made.name} is ready. Start it with: sbatch {script}", timeout=30)
@@ -373,10 +377,21 @@ class FormActions(Screen["RunDirectory | None"]):
             self.app.notify(str(error), severity="error", timeout=20)
         return made
 
+    def _not_made(self, error: EngineError | OSError) -> Problem:
+        """Why the run's directory was not made, at the field that it is about."""
+        output = str(full_path(Path(self.draft.output))) if self.draft.output else ""
+        message = str(error)
+        if isinstance(error, OSError):
+            message = f"{output or 'The folder of the run'} cannot be made: {error.strerror or message}"
+        return Problem(OUTPUT if output and output in message else NAME, message)
+
     def _refuse(self, problems: list[Problem]) -> None:
         """Show what is wrong at its fields, and go to the first."""
         self.tried = True
         self.refused = tuple(problems)
+        self.remove_class("-preview")
         self.show_problems()
         self.body.go_to_problem()
+        self.body.focus_row()
+        self.refresh_bindings()
         self.ask_soon()

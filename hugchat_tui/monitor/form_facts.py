@@ -6,6 +6,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ COUNTED_AT_ONCE = 32 << 20  # bytes of sources; larger ones when the person asks
 _EVERYTHING = 1 << 62
 _READ = ("model.base", "data.sources", "data.held_out_source")  # keys that reading the data rests on
 _RUNS = 30  # the newest, in which a speed is looked for
+_LOOK_S = 20.0  # that a start waits for the first rows at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """base: None where it cannot be used. recipe: as it would be started, with paths from the root. starter: it is
-    meant, and installed by starting."""
+    """base: None where it cannot be used. recipe: as it would be started, with paths from the root. place: where the
+    run would lie. starter: it is meant, and installed by starting."""
 
     recipe: Recipe
     problems: list[Problem]
@@ -61,22 +63,27 @@ class Facts:
     @property
     def can_be_read(self) -> bool:
         """Whether its data can be looked at."""
-        there = self.base is not None and bool(self.recipe.data.sources)
-        return there and not any(each.place.startswith(_READ) for each in self.problems)
+        return self.base is not None and bool(self.recipe.data.sources) and not self.unread
+
+    @property
+    def unread(self) -> list[str]:
+        """Keys that are to be put right before its data can be looked at."""
+        return [key for key in _READ if any(each.place.startswith(key) for each in self.problems)]
 
 
 def find_facts(recipe: Recipe, name: str, output: str, folders: Sequence[Path], *, typing: str = "") -> Facts:
     """For a thread. folders: of the settings. typing: the place that is being filled in."""
     problems = _source_problems(recipe, typing)
+    place = planned_run(recipe, data_dir(), name, output)
     try:
         base = resolve(recipe.model.base, data_dir=data_dir(), folders=folders)
     except StarterNotInstalledError:
-        return Facts(recipe, problems, starter=True)
+        return Facts(recipe, problems, place=place, starter=True)
     except NotDownloadedError as error:
         message = f"{error.message} Get it in the library: f5, then 2 for the Hub."
-        return Facts(recipe, [*problems, Problem("model.base", message)])
+        return Facts(recipe, [*problems, Problem("model.base", message)], place=place)
     except (EngineError, OSError) as error:
-        return Facts(recipe, [*problems, Problem("model.base", str(error))])
+        return Facts(recipe, [*problems, Problem("model.base", str(error))], place=place)
     recipe = anchored(named_by_path(recipe, base))
     problems += start_problems(recipe, base)
     place = planned_run(recipe, data_dir(), name, output)
@@ -136,7 +143,8 @@ def _changed_at(run: RunDirectory) -> float:
 @dataclass(slots=True)
 class DataView:
     """What is known of the data so far. stage: what is being done, "" when nothing is. large: bytes that were not
-    counted. problem: in words, uncleaned."""
+    counted. problem: why no run can be made of it, uncleaned. died: why it could not be looked at, uncleaned. looked:
+    set once the first rows are known, or why they are not. ended: set once nothing more comes."""
 
     stage: str = ""
     done: int = 0
@@ -144,7 +152,10 @@ class DataView:
     rows: list[Shown] = field(default_factory=list)
     counted: Counted | None = None
     large: int = 0
-    problem: str = ""
+    problem: Problem | None = None
+    died: str = ""
+    looked: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class FactFinder:
@@ -172,10 +183,30 @@ class FactFinder:
         if self._facts_task is None or self._facts_task.done():
             self._facts_task = start(self._find())
 
+    @property
+    def problems(self) -> list[Problem]:
+        """All that is known to be wrong."""
+        found = list(self.facts.problems) if self.facts is not None else []
+        return [*found, self.data.problem] if self.data.problem is not None else found
+
     def count(self) -> None:
         """Count the rows of large sources too."""
         if self.facts is not None and self.facts.can_be_read:
             self._look_at_data(self.facts, _EVERYTHING)
+
+    async def data_problem(self, facts: Facts) -> Problem | None:
+        """Why no run can be made of the data of these facts, as far as the first rows tell or is known already."""
+        if not facts.can_be_read:
+            return None
+        was_wrong = self.data.problem is not None
+        if was_wrong:
+            self._data_key = None  # the files may have been mended since
+        self._found(facts)
+        view = self.data
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await (view.ended if was_wrong else view.looked).wait()
+        return view.problem
 
     async def close(self) -> None:
         """End what is under way; who asks again begins anew."""
@@ -221,14 +252,17 @@ class FactFinder:
             _take(view, line)
             self._on_change()
 
-        with tempfile.TemporaryDirectory(prefix="hugchat-") as folder:
-            path = Path(folder) / "recipe.toml"
-            await asyncio.to_thread(config.save, recipe, path)
-            try:
+        try:
+            with tempfile.TemporaryDirectory(prefix="hugchat-") as folder:
+                path = Path(folder) / "recipe.toml"
+                await asyncio.to_thread(config.save, recipe, path)
                 await run_module(("hugchat_tui.monitor.form_data_process", str(path), str(most)), take)
-            except (ChildFailedError, OSError) as error:
-                tail = error.tail[-1] if isinstance(error, ChildFailedError) and error.tail else str(error)
-                view.problem = f"The process that looks at the data died: {tail}"
+        except (ChildFailedError, OSError) as error:
+            tail = error.tail[-1] if isinstance(error, ChildFailedError) and error.tail else str(error)
+            view.died = f"The process that looks at the data died: {tail}"
+        finally:
+            view.looked.set()
+            view.ended.set()
         view.stage = ""
         self._on_change()
 
@@ -239,9 +273,10 @@ def _take(view: DataView, line: str) -> None:
         view.stage, view.done, view.total = message["stage"], message["done"], message["total"]
     elif "rows" in message:
         view.rows = msgspec.json.decode(message["rows"], type=list[Shown])
+        view.looked.set()
     elif "large" in message:
         view.large = message["large"]
     elif "counted" in message:
         view.counted = msgspec.json.decode(message["counted"], type=Counted)
     else:
-        view.problem = message["error"]
+        view.problem = Problem(message["place"], message["error"])

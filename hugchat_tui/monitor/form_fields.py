@@ -53,6 +53,7 @@ class Draft:
         self.name = ""
         self.output = ""
         self._changes: dict[str, Any] = {}  # by place without an index: tables and lists of TOML's own types
+        self._whole = start  # as it was when nothing was wrong with it
 
     # What is in it
 
@@ -105,9 +106,26 @@ class Draft:
             recipe = config.from_document(replaced(self.start, self._tidied()))
         except config.RecipeError as error:
             return None, list(error.problems)
+        self._whole = recipe
         if check_sources(recipe):
             return recipe, [Problem("data.sources", "is empty: name a file, a folder, a glob or a corpus")]
         return recipe, []
+
+    def readable(self) -> Recipe | None:
+        """The recipe, what is wrong in it as it was before; None where there is none even so."""
+        recipe, problems = self.read()
+        if recipe is not None:
+            return recipe
+        before = plain(self._whole)
+        values = self._tidied()
+        for key in {parts_of(problem.place)[0] for problem in problems}:
+            section, _, name = key.partition(".")
+            if name in before.get(section, ()):
+                values[key] = before[section][name]
+        try:
+            return config.from_document(replaced(self.start, values))
+        except config.RecipeError:
+            return None
 
     # What the person does
 

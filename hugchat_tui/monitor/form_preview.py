@@ -15,6 +15,7 @@ from hugchat_tui.common.line_list import LineList
 from hugchat_tui.common.tones import ACCENT, BAD, FAINT, GOOD, MUTED, STRONG, WARN
 from hugchat_tui.library.at_once import at_once
 from hugchat_tui.monitor.form_facts import DataView, Facts
+from hugchat_tui.monitor.form_rows import label_of
 from sft.config import Recipe
 from sft.data.histogram import Bin, Histogram
 from sft.data.preview import Shown
@@ -23,6 +24,7 @@ from sft.data.shards import Meta
 _BAR = 24  # cells of the longest bar of the histogram
 _TRAINED = f"{GOOD} underline"
 _SHOWN_CHARACTERS = 2000  # of a row
+FEW_STEPS = 10  # fewer teach nothing that could be noticed
 
 
 class PreviewPane(LineList, inherit_bindings=False):
@@ -105,13 +107,14 @@ def _part(title: str | Content, lines: Iterator[Content], width: int) -> Iterato
 
 
 def _data_lines(data: DataView, facts: Facts, width: int) -> Iterator[Content]:
-    if data.problem:
-        yield Content.styled(clean(data.problem), BAD)
+    words = data.problem.message if data.problem is not None else data.died
+    if words:
+        yield Content.styled(clean(words), BAD)
     if data.counted is not None:
         yield from _counted_lines(data.counted.meta)
     elif data.large:
-        words = f"{file_size(data.large)} of rows are not counted yet: ^l counts them; starting does so in any case."
-        yield Content.styled(words, MUTED)
+        size = f"{file_size(data.large)} of rows are not counted yet: ^l counts them; starting does so in any case."
+        yield Content.styled(size, MUTED)
     if data.stage:
         share = f" {100 * data.done // data.total} %" if data.total else ""
         yield Content.styled(f"{data.stage}{share}…", MUTED)
@@ -120,7 +123,8 @@ def _data_lines(data: DataView, facts: Facts, width: int) -> Iterator[Content]:
     elif facts.starter:
         yield Content.styled("The starter is installed when the run starts; rows are counted then.", MUTED)
     elif not facts.can_be_read:
-        yield Content.styled("Rows are counted once what is wrong with base and data is put right.", MUTED)
+        keys = " and ".join(map(label_of, facts.unread))
+        yield Content.styled(f"Rows are counted once {keys} can be read.", MUTED)
 
 
 def _counted_lines(meta: Meta) -> Iterator[Content]:
@@ -128,10 +132,12 @@ def _counted_lines(meta: Meta) -> Iterator[Content]:
     left_out += [
         f"{count:,} {what}" for count, what in ((meta.bad_rows, "unusable"), (meta.dropped, "too long")) if count
     ]
-    kept = f"{counted(meta.rows, 'row')} become {counted(meta.documents, 'document')}"
+    verb = "becomes" if meta.rows == 1 else "become"
+    kept = f"{counted(meta.rows, 'row')} {verb} {counted(meta.documents, 'document')}"
     yield Content.assemble((kept, "$foreground"), (f"; left out: {', '.join(left_out)}" if left_out else "", WARN))
     share = 100 * meta.trained_tokens / max(1, meta.tokens)
-    yield Content.styled(f"{meta.tokens:,} tokens, {meta.trained_tokens:,} trained ({share:.0f} %)", "$foreground")
+    tokens = f"{counted(meta.tokens, 'token')}, {meta.trained_tokens:,} trained ({share:.0f} %)"
+    yield Content.styled(tokens, "$foreground")
     if meta.held_out:
         yield Content.styled(f"{counted(meta.held_out, 'document')} held out for the evaluation", MUTED)
     for reason in meta.bad:
@@ -173,14 +179,15 @@ def _time_lines(facts: Facts, data: DataView) -> Iterator[Content]:
     if data.counted is None:
         if recipe.training.max_steps:
             yield Content.styled(f"{counted(recipe.training.max_steps, 'step')} of {counted(a_step, 'input row')}")
+            yield from _few_lines(recipe, recipe.training.max_steps)
         return
     packs = data.counted.packs
     steps = steps_of(recipe, packs)
     epochs = steps * a_step / max(1, packs)
-    words = (
-        f"{counted(steps, 'step')} of {counted(a_step, 'input row')}: {epochs:.2g} times {counted(packs, 'input row')}"
-    )
+    times = f"{epochs:,.0f}" if epochs >= 9.95 else f"{epochs:.2g}"
+    words = f"{counted(steps, 'step')} of {counted(a_step, 'input row')}: {times} times {counted(packs, 'input row')}"
     yield Content.styled(words, "$foreground")
+    yield from _few_lines(recipe, steps)
     if facts.speed is None:
         yield Content.styled("How long that takes is not known: no run with this base and method was here yet.", MUTED)
         return
@@ -195,6 +202,14 @@ def _time_lines(facts: Facts, data: DataView) -> Iterator[Content]:
             MUTED,
         ),
     )
+
+
+def _few_lines(recipe: Recipe, steps: int) -> Iterator[Content]:
+    """A warning where the run has too few steps."""
+    if steps < FEW_STEPS:
+        by_epochs = "Set max steps, more epochs or a smaller accumulation."
+        change = "Raise max steps." if recipe.training.max_steps else by_epochs
+        yield Content.styled(f"{counted(steps, 'step')} in all: too few to learn anything. {change}", f"bold {WARN}")
 
 
 def _memory_lines(facts: Facts) -> Iterator[Content]:
@@ -226,7 +241,8 @@ def _row_lines(shown: list[Shown]) -> Iterator[Content]:
             yield Content.assemble((f"{place}: ", FAINT), (f"left out, {row.full_tokens:,} tokens are too many", WARN))
         else:
             changed = f", {row.changed} from {row.full_tokens:,}" if row.changed else ""
-            yield Content.styled(f"{place}: {row.tokens:,} tokens, {row.trained_tokens:,} trained{changed}", FAINT)
+            tokens = f"{counted(row.tokens, 'token')}, {row.trained_tokens:,} trained{changed}"
+            yield Content.styled(f"{place}: {tokens}", FAINT)
             yield from _pieces(row)
 
 

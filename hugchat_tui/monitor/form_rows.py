@@ -52,6 +52,8 @@ UNITS = {
     "launch.nodes": "machines",
 }
 
+_ZERO = {"training.max_steps": "as epochs say"}  # what it means, where that is the default
+
 Kind = Literal["text", "choice", "section", "problem", "gap"]
 
 
@@ -139,7 +141,7 @@ def _section_places(draft: Draft, section: FieldType) -> Iterator[tuple[str, str
 
 def _places(draft: Draft, key: str) -> Iterator[tuple[str, str]]:
     """A key's rows: one, or for a list one an entry and an empty one behind them."""
-    label = _LABELS.get(key, key.rpartition(".")[2].replace("_", " "))
+    label = label_of(key)
     if key not in ("data.sources", "evaluation.prompts"):
         yield key, label
         return
@@ -148,6 +150,11 @@ def _places(draft: Draft, key: str) -> Iterator[tuple[str, str]]:
     for index in range(count + 1):
         name = label if not index else f"{label} {index + 1}" if index < count else ""
         yield f"{key}[{index}]{inner}", name
+
+
+def label_of(key: str) -> str:
+    """What stands on the left of its row."""
+    return _LABELS.get(key, key.rpartition(".")[2].replace("_", " "))
 
 
 def editable(draft: Draft, place: str) -> bool:
@@ -174,7 +181,8 @@ def note_at(place: str) -> str:
     key, index, inner = parts_of(place)
     unit = UNITS.get(key if index is None else f"{key}.{inner}", "")
     known = field.default is not NODEFAULT and field.kind in (int, float, bool, Literal)
-    return " · ".join(filter(None, (unit, f"default {shown(field.default)}" if known else "")))
+    default = ", ".join(filter(None, (f"default {shown(field.default)}", _ZERO.get(key)))) if known else ""
+    return " · ".join(filter(None, (unit, default)))
 
 
 def help_at(place: str) -> tuple[str, str]:

@@ -13,12 +13,14 @@ from hugchat_tui.monitor.batches import STEP_VALUES, Batch, batch_of, finite, us
 from hugchat_tui.monitor.curves import Curve, Table
 from sft.events import VERSION
 from sft.json_lines import Record
+from sft.runs import is_start
 
 _SAMPLES = 50  # of a prompt
 _PROMPTS = 200
 _NOTABLE = 2_000
 _ALERTS = 200
 _ACKS = 200
+_ALERT_STEPS = 50  # that are done without another alert before one is old news
 
 
 class Sample(NamedTuple):
@@ -34,7 +36,9 @@ class RunHistory:
 
     curves: by the name of their field; "eval_loss" is of the evaluations, the others of the steps. Steps that were done
     again, after a resume, replace what was there.
-    run, phase, step, evaluation, end: the newest record of each type. end is None again once the run goes on.
+    run, phase, step, evaluation, end: the newest record of each type. end is None again once the run goes on, and step
+    is None once the run is started again: it tells nothing of the processes that live then. alert: the newest one while
+    it is of this start and recent, else None; alerts has all.
     samples: by the prompt's index, newest last. notable: what a person would call an event, newest last; unknown types
     as well. acks: by the command's id. torn: lines that are no records. newer: the version of the events' format
     where it is newer than ours, else 0. first_time, last_time: seconds since the epoch; 0 before there are any.
@@ -61,6 +65,8 @@ class RunHistory:
         self.samples: dict[int, deque[Sample]] = {}
         self.notable: deque[Record] = deque(maxlen=_NOTABLE)
         self.alerts: deque[Record] = deque(maxlen=_ALERTS)
+        self.alert: Record | None = None
+        self._steps_since_alert = 0
         self.acks: dict[str, Record] = {}
         self.torn = 0
         self.newer = 0
@@ -88,13 +94,17 @@ class RunHistory:
             self._take_time(steps[1, 0])
             self._take_time(steps[1, -1])
             self.end = None
+            self._steps_since_alert += count
         for place, record in batch.others:
             done_again_from = smallest[place] if place < count else math.inf
-            self._take(record, done_again_from, newest=place == count)
+            self._take(record, done_again_from, steps_behind=count - place)
+        if self._steps_since_alert >= _ALERT_STEPS:
+            self.alert = None
         self._find_best()
 
-    def _take(self, record: Record, done_again_from: float, *, newest: bool) -> None:
-        """newest: no step lies behind it."""
+    def _take(self, record: Record, done_again_from: float, *, steps_behind: int) -> None:
+        """steps_behind: how many of its batch come later."""
+        newest = not steps_behind
         if newest:
             self._take_time(record.get("time"))
         match record["type"]:
@@ -103,6 +113,9 @@ class RunHistory:
             case "phase":
                 before, self.phase = self.phase, record
                 self.end = None
+                if is_start(record):
+                    self.alert = None
+                    self.step = None if newest else self.step
                 if before is not None and before.get("name") == record.get("name"):
                     return
             case "run":
@@ -120,6 +133,7 @@ class RunHistory:
                 self._take_ack(record)
             case "alert":
                 self.alerts.append(record)
+                self.alert, self._steps_since_alert = record, steps_behind
             case "end":
                 self.end = record if newest else None
         self.notable.append(record)

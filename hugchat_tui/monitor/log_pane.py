@@ -101,7 +101,7 @@ class LogLines(Page):
 
     def _follow(self) -> None:
         if self.following:
-            self.scroll_end(animate=False)
+            self.scroll_end(animate=False, force=True)  # the scroll bar comes only with the next layout
 
     # Only the person ends the following: the view is moved by sizes and lines that come, too.
 
@@ -146,7 +146,7 @@ class LogLines(Page):
     def _go(self) -> None:
         if 0 <= self.current < len(self.found):
             row = self.found[self.current]
-            self.scroll_to(y=max(0, row - self.size.height // 2), animate=False)
+            self.scroll_to(y=max(0, row - self.size.height // 2), animate=False, force=True)
 
 
 def _wrap(text: str, width: int) -> Sequence[Content]:

@@ -14,26 +14,32 @@ if TYPE_CHECKING:
     from sft.json_lines import Record
 
 
-class News(NamedTuple):
-    """words: cleaned."""
+_CHAT, _RESUME = "c chats with it.", "r resumes it."
+_ENDED = {"done": "was done", "stopped": "was stopped", "failed": "failed", "killed": "was killed"}
 
+
+class News(NamedTuple):
+    """Of a run. words: cleaned. advice: on what to press in the monitor, where that goes to this run."""
+
+    name: str
     words: str
     severity: Severity = "information"
+    advice: str = ""
 
 
 def news_of(name: str, record: Record) -> News:
     """Of an alert or an end that a run told."""
     if record["type"] == "alert":
-        return News(clean_line(f"{name}: {record.get('words', '')}"), "warning")
+        return News(name, clean_line(f"{name}: {record.get('words', '')}"), "warning")
     how, step = record.get("how"), record.get("step")
     at = f" at step {step:,}" if isinstance(step, int) and step else ""
     if how == "done":
-        return News(clean_line(f"{name} is done{at}. f9, then c, chats with it."))
+        return News(name, clean_line(f"{name} is done{at}."), advice=_CHAT)
     words = str(record.get("words") or "").partition("\n")[0], str(record.get("hint") or "")
     if how == "stopped":
-        return News(clean_line(sentences(f"{name} was stopped{at}", *words)))
+        return News(name, clean_line(sentences(f"{name} was stopped{at}", *words)))
     verb = "was killed" if how == "killed" else "failed"
-    return News(clean_line(sentences(f"{name} {verb}{at}", *words)), "error")
+    return News(name, clean_line(sentences(f"{name} {verb}{at}", *words)), "error")
 
 
 def losses(before: Sequence[RunRow], now: Sequence[RunRow]) -> Iterator[News]:
@@ -41,13 +47,13 @@ def losses(before: Sequence[RunRow], now: Sequence[RunRow]) -> Iterator[News]:
     went = {row.run.path for row in before if row.going}
     for row in now:
         if row.run.path in went and row.status.state == "crashed":
-            words = f"{row.name} ended without a word, at step {row.status.step:,}. f9, r resumes it."
-            yield News(clean_line(words), "error")
+            words = f"{row.name} ended without a word, at step {row.status.step:,}."
+            yield News(row.name, clean_line(words), "error", _RESUME if row.status.resumable else "")
     here = {row.run.path for row in now}
     for row in before:
         if row.going and row.run.path not in here:
             words = f"{row.name} is not there any more: {row.run.path} was deleted or unmounted."
-            yield News(clean_line(words), "error")
+            yield News(row.name, clean_line(words), "error")
 
 
 def missed(going_before: Sequence[str], now: Sequence[RunRow]) -> Iterator[News]:
@@ -55,7 +61,6 @@ def missed(going_before: Sequence[str], now: Sequence[RunRow]) -> Iterator[News]
     for row in now:
         if str(row.run.path) in going_before and not row.going:
             state = row.status.state
-            words = "it is done. f9, then c, chats with it" if state == "done" else state
-            good = state in ("done", "stopped")
-            ended = clean_line(f"{row.name} ended while the app was closed: {words}.")
-            yield News(ended, "information" if good else "error")
+            words = clean_line(f"{row.name} {_ENDED.get(state, 'ended without a word')} while the app was closed.")
+            advice = _CHAT if state == "done" else _RESUME if row.status.resumable else ""
+            yield News(row.name, words, "information" if state in ("done", "stopped") else "error", advice)

@@ -17,6 +17,8 @@ def seconds_a_step(history: RunHistory) -> float:
 
     Steps before a resume were done by other processes, and a pause is no step.
     """
+    if history.step is None:  # the curves are of earlier starts
+        return math.nan
     points = history.curves["loss"].points
     begun = finite(history.run["time"]) if history.run is not None else -math.inf
     step, moment = points.step[-_RECENT:], points.time[-_RECENT:]

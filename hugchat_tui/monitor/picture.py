@@ -24,7 +24,7 @@ GRID = "grid"
 
 MARK = "◆"
 MISSING = "×"
-_LABEL_CELLS = 7  # of the numbers at the left: charts that stand one over the other are in line
+_LABEL_CELLS = 9  # of the numbers at the left, "1.6165e-4": charts that stand one over the other are in line
 _LEAST_WIDTH, _LEAST_HEIGHT = 24, 4
 _AXIS_HEIGHT = 6  # from which there is room for the numbers below
 _MARGIN = 0.04  # of the height, above and below the curves
@@ -176,7 +176,8 @@ def _draw_axes(
     for value, text in _heights(measure, reach, max(2, down // 3 + (down < 12)), log=log):
         row = _row_of(value, reach, down)
         canvas.write(row, edge, "┤" + "┈" * across, GRID)
-        canvas.write(row, 0, text[:edge].rjust(edge), FAINT)
+        label = text if len(text) <= edge else short(value)[:edge]
+        canvas.write(row, 0, label.rjust(edge), FAINT)
     left, right = view.shown
     free = 0
     step, text_of = _steps_of_axis(view, across)
@@ -194,9 +195,12 @@ def _heights(measure: Measure, reach: tuple[float, float], most: int, *, log: bo
     """(where on the axis, its label) of round numbers."""
     bottom, top = reach
     if log:
-        return [
-            (math.log10(tick), short(tick)) for tick in log_ticks(10 ** max(bottom, -300), 10 ** min(top, 300), most)
-        ]
+        found = log_ticks(10 ** max(bottom, -300), 10 ** min(top, 300), most)
+        labels = [short(tick) for tick in found]
+        if len(set(labels)) < len(found):  # so near to each other that they are told as on a linear axis
+            step = min(after - before for before, after in pairwise(found))
+            labels = [number(tick, step) for tick in found]
+        return [(math.log10(tick), label) for tick, label in zip(found, labels, strict=True)]
     unit = measure.scale_of(top)
     step = round_step((top - bottom) / unit, most)
     found = ticks(bottom / unit, top / unit, step)

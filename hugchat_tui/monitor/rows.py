@@ -24,8 +24,8 @@ _UNSAID = Said()
 class RunRow:
     """One run. best: (step, evaluation loss). begun_at: in seconds since the epoch, 0 before.
 
-    worked_s: how long it was going in all. size_bytes: on the disk. read_at: time.monotonic() when the status was read.
-    problem: why some of this is not known.
+    worked_s: how long it was going in all, until its last event. size_bytes: on the disk. read_at: time.monotonic()
+    when the status was read. problem: why some of this is not known.
     """
 
     run: RunDirectory
@@ -67,6 +67,10 @@ class RunRow:
     def quiet_s(self) -> float:
         """How long it has written nothing."""
         return self.status.quiet_s + (time.monotonic() - self.read_at if self.status.quiet_s else 0.0)
+
+    def duration_s(self) -> float:
+        """How long it was going in all, until now if it still is."""
+        return self.worked_s + (self.quiet_s() if self.going else 0.0)
 
 
 @dataclass(slots=True)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from hugchat_tui.monitor.service import MonitorService
     from sft.runs import RunDirectory
 
+_OF_A_DONE_RUN = "b starts another run from one of its steps, y with changes."
+
 
 class RunActions(ModeScreen):
     """Mixed into the monitor's screen, which owns the widgets.
@@ -41,11 +43,12 @@ class RunActions(ModeScreen):
             self.app.notify("There is no run here. n starts one.")
         return self.table.row
 
-    def _going(self, what: str) -> RunRow | None:
-        """The one under the cursor if it is going; else says that it cannot be asked for that."""
+    def _going(self, instead: str = "") -> RunRow | None:
+        """The one under the cursor if it is going; else says that it cannot be asked for that, and what it can."""
         row = self._row()
         if row is not None and not row.going:
-            self.app.notify(f"{row.name} is not going: it is {row.status.state}. {what}", severity="warning")
+            instead = instead or ("r resumes it." if row.status.resumable else _OF_A_DONE_RUN)
+            self.app.notify(f"{row.name} is not going: it is {row.status.state}. {instead}", severity="warning")
             return None
         return row
 
@@ -80,11 +83,11 @@ class RunActions(ModeScreen):
             await self.service.send(row, words, command, **values)
 
     def action_save_run(self) -> None:
-        if (row := self._going("r resumes it; its checkpoints are kept.")) is not None:
+        if (row := self._going()) is not None:
             self._ask(row, "save", "save")
 
     def action_pause_run(self) -> None:
-        if (row := self._going("r resumes it.")) is not None:
+        if (row := self._going()) is not None:
             command = "continue" if self.service.will_be_paused(row) else "pause"
             self._ask(row, command, command)
 
@@ -101,7 +104,10 @@ class RunActions(ModeScreen):
             ("e", "End its processes at once, if it does not answer"),
             ("g", "Leave it going"),
         ]
-        body = Content(clean(f"{row.name} is at step {row.status.step:,}. It can be resumed from its checkpoints."))
+        resumed = "It can be resumed from its checkpoints."
+        if not await self.service.whole_steps(row):
+            resumed = "It has no checkpoint yet: resumed without one, it starts from the beginning."
+        body = Content(clean(f"{row.name} is at step {row.status.step:,}. {resumed}"))
         choice = await self.app.push_screen_wait(ChoiceDialog("Stop this run?", choices, body))
         if choice == "k":
             self._ask(row, "stop and keep", "stop")
@@ -157,7 +163,7 @@ class RunActions(ModeScreen):
         if row.going:
             self.app.notify(f"{row.name} is going already.")
         elif not row.status.resumable:
-            self.app.notify(f"{row.name} is done. b starts another run from one of its steps, y with changes.")
+            self.app.notify(f"{row.name} is done. {_OF_A_DONE_RUN}")
         else:
             self.app.notify(f"Starting {row.name} again…", timeout=3)
             with telling(self):

@@ -10,6 +10,7 @@ from hugchat_tui.common.clean import clean_line
 from hugchat_tui.common.format import duration, file_size
 from hugchat_tui.common.tones import ACCENT, BAD, GOOD, MUTED, WARN
 from hugchat_tui.monitor.rows import RunRow
+from hugchat_tui.sft_text import loss_text
 
 MARKS = {
     "created": ("◌", MUTED),
@@ -44,7 +45,7 @@ RUN_COLUMNS: tuple[RunColumn, ...] = (
     RunColumn("best", "best evaluation", lambda row: row.best[1] if row.best is not None else None),
     RunColumn("base", "base", lambda row: row.base.lower() or None),
     RunColumn("data", "data", lambda row: row.data.lower() or None),
-    RunColumn("duration", "duration", lambda row: row.worked_s or None, descending=True),
+    RunColumn("duration", "duration", lambda row: row.duration_s() or None, descending=True),
     RunColumn("size", "size", lambda row: row.size_bytes or None, descending=True),
     RunColumn("begun", "begun", lambda row: row.begun_at or None, descending=True),
 )
@@ -89,16 +90,21 @@ def progress_words(row: RunRow) -> str:
     """How far it is: "43 %", or its state once it goes no more."""
     status = row.status
     if status.state in ("running", "paused") and status.total_steps:
-        share = f"{min(100, 100 * status.step // status.total_steps)} %"
+        share = share_words(status.step, status.total_steps)
         return share if status.state == "running" else f"paused {share}"
     return status.state
 
 
+def share_words(step: int, total: int) -> str:
+    """How much of the steps is done, never more than is: "43 %"."""
+    return f"{min(100, 100 * step // total)} %"
+
+
 def facts(row: RunRow) -> list[str]:
     """Best evaluation, duration and size, as far as they are known."""
-    parts = [f"best {row.best[1]:.3f}"] if row.best is not None else []
-    if row.worked_s:
-        parts.append(briefly(row.worked_s))
+    parts = [f"best {loss_text(row.best[1])}"] if row.best is not None else []
+    if seconds := row.duration_s():
+        parts.append(briefly(seconds))
     if row.size_bytes:
         parts.append(file_size(row.size_bytes))
     return parts

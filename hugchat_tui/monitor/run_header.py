@@ -18,7 +18,8 @@ from hugchat_tui.common.tones import ACCENT, BAD, FAINT, GOOD, MUTED, STRONG, WA
 from hugchat_tui.library.transfer_list import bar
 from hugchat_tui.monitor.batches import finite
 from hugchat_tui.monitor.pace import left_s
-from hugchat_tui.monitor.run_columns import MARKS, ago
+from hugchat_tui.monitor.run_columns import MARKS, ago, share_words
+from hugchat_tui.sft_text import loss_text
 
 if TYPE_CHECKING:
     from hugchat_tui.monitor.follower import RunFollower
@@ -101,14 +102,18 @@ class RunHeader(Widget):
         if phase:
             done, all_of_it = _whole(self._latest("phase"), "done"), _whole(self._latest("phase"), "total")
             meter = bar(done, all_of_it, min(_BAR, width // 4), ACCENT)
-            return Content.assemble(meter, " ", (shorten(phase, width - meter.cell_length - 1), MUTED))
+            parts = [phase]
+            if begin := status.step:
+                share = f" of {total:,}, {share_words(begin, total)}" if total else ""
+                parts.append(f"goes on from step {begin:,}{share}")
+            return Content.assemble(meter, " ", (_as_many_as_fit(parts, width - meter.cell_length - 1), MUTED))
         if not step and not total:
             return Content("")
         tone = GOOD if status.going or status.state == "done" else MUTED
         meter = bar(step, total, min(_BAR, width // 4), WARN if status.state == "paused" else tone)
         parts = [f"step {step:,} of {total:,}" if total else f"step {step:,}"]
         if total:
-            parts.append(f"{min(100, 100 * step // total)} %")
+            parts.append(share_words(step, total))
         epoch = _number(self._latest("step"), "epoch")
         if not math.isnan(epoch):
             parts.append(f"epoch {epoch:.2f}")
@@ -143,13 +148,13 @@ class RunHeader(Widget):
         parts = []
         loss = _number(step, "loss")
         if not math.isnan(loss):
-            parts.append(f"loss {loss:.4f}")
+            parts.append(f"loss {loss_text(loss)}")
         elif step is not None:
             parts.append("loss not finite")
         best = self._follower.history.best if self._follower is not None else None
         best = best or row.best
         if best is not None:
-            parts.append(f"best evaluation {best[1]:.4f} at step {best[0]:,}")
+            parts.append(f"best evaluation {loss_text(best[1])} at step {best[0]:,}")
         trained, every = _number(step, "trained_tokens_per_s"), _number(step, "tokens_per_s")
         if row.going and not math.isnan(trained) and not math.isnan(every):
             parts.append(f"{rate(trained)} of {rate(every)} tokens/s trained")
@@ -164,21 +169,21 @@ class RunHeader(Widget):
         row = self.row
         if row is None:
             return Content("")
-        if self._asked:
-            waiting = [each for each in self._asked if not each.answer]
-            if not waiting:
-                newest = self._asked[-1]
-                return Content.styled(shorten(f"✓ {newest.words}: {newest.answer}", width), GOOD)
+        waiting = [each for each in self._asked if not each.answer]
+        if waiting:
             more = f" (and {len(waiting) - 1} more)" if len(waiting) > 1 else ""
             since = ago(time.monotonic() - waiting[0].at)
             words = f"… {waiting[0].words}: asked {since} ago, it answers after its step{more}"
             return Content.styled(shorten(words, width), ACCENT)
+        if self._asked and row.going:
+            newest = self._asked[-1]
+            return Content.styled(shorten(f"✓ {newest.words}: {newest.answer}", width), GOOD)
         trouble = self._trouble(row)
         if trouble:
             return Content.styled(shorten(clean_line(trouble), width), BAD)
         history = self._follower.history if self._follower is not None else None
-        if history is not None and history.alerts and row.going:
-            alert = history.alerts[-1]
+        if history is not None and history.alert is not None and row.going:
+            alert = history.alert
             words = clean_line(f"! step {alert.get('step', '?')}: {alert.get('words', '')}")
             return Content.styled(shorten(words, width), WARN)
         if row.status.words and not row.going:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hugchat_tui.monitor.batches import finite, usable_step
 from sft.json_lines import Record, read_lines, read_record
+from sft.runs import is_start
 
 _MANY = (b'{"type": "step"', b'{"type": "heartbeat"')
 _TOLD = frozenset(("ack", "alert", "end"))
@@ -71,7 +72,7 @@ class RunTotals:
         if math.isnan(at):
             return []
         self.begun_at = self.begun_at or at
-        if self._began is None or (kind == "phase" and record.get("name") == "starting"):
+        if self._began is None or is_start(record):
             self._note_time(before)
             self._worked_before_s = self.worked_s
             self._began = self._latest = at

@@ -39,6 +39,7 @@ _FOLLOW_DELAY_S = 0.12  # the cursor has come to rest
 _TYPED_DELAY_S = 0.25  # what is typed into the filter has come to rest: letters come slower than repeated arrows
 _DRAW_EVERY_S = 0.05
 _DRAW_SOON_S = 0.01
+_TO_LIST = Binding("escape", "back", "Runs")
 _GOING = frozenset({"run.stop", "run.save", "run.pause"})
 
 
@@ -129,6 +130,9 @@ class MonitorScreen(RunActions):
         self.service.in_view = True
         self._changes |= {"rows", "history", "asked"}
         self._draw_changes()
+        if self.service.told_of:
+            self.select(self.service.told_of)
+            self.service.told_of = ""
         self.service.look()
         self._watch_files()
 
@@ -225,12 +229,17 @@ class MonitorScreen(RunActions):
 
     def show_run(self) -> None:
         """Go to the pane that is shown of the run under the cursor."""
-        self.add_class("-open")
+        self._open()
         self.set_focus(self._focus_of(self.pane_bar.active))
 
     def show_list(self) -> None:
-        self.remove_class("-open")
+        self._open(False)
         self.set_focus(self.table)
+
+    def _open(self, opened: bool = True) -> None:
+        """On a small screen the run takes the place of the list; then the way back stands first in the footer."""
+        self.set_class(opened, "-open")
+        self.key_bar.urgent = _TO_LIST if opened and self.has_class("-narrow") else None
 
     @property
     def at_list(self) -> bool:
@@ -252,7 +261,7 @@ class MonitorScreen(RunActions):
         self.pane_bar.active = name
         narrow = self.has_class("-narrow")
         if narrow and self.table.row is not None:
-            self.add_class("-open")
+            self._open()
         if not self.at_list or narrow:
             self.set_focus(self._focus_of(name))
         self.samples.histories_changed()
@@ -306,7 +315,7 @@ class MonitorScreen(RunActions):
         if not self.at_list and self.pane_bar.active == "log":
             self.log_pane.find()
             return
-        self.remove_class("-open")
+        self._open(False)
         self._filter.add_class("-used")
         self.set_focus(self._filter)
 

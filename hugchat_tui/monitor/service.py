@@ -62,7 +62,8 @@ class MonitorService:
     """State and work of the monitor. The constructor does nothing; everything here belongs to one event loop.
 
     rows: what is known of each run, by name. problem: why looking for runs failed. in_view: the person is in the
-    monitor. asked: what runs were asked, until some time after they answered. on_end: hears of ends and alerts besides.
+    monitor. told_of: the run of the last notice that came while they were not. asked: what runs were asked, until some
+    time after they answered.
     """
 
     def __init__(self, services: Services, on_notice: OnNotice, on_alarm: Callable[[], None] = lambda: None) -> None:
@@ -75,6 +76,7 @@ class MonitorService:
         self.problem = ""
         self.ready = False
         self.in_view = False
+        self.told_of = ""
         self.asked: list[Asked] = []
         self._data = Path()
         self._reader: RunReader | None = None
@@ -218,8 +220,11 @@ class MonitorService:
         self._alarm(news_of(row.name if row is not None else path.name, record))
 
     def _alarm(self, news: News) -> None:
-        self._on_notice(news.words, news.severity)
+        advice = f" f9, then {news.advice}" if news.advice and not self.in_view else ""
+        self._on_notice(news.words + advice, news.severity)
         self._on_alarm()
+        if not self.in_view:
+            self.told_of = news.name
 
     # Runs that are followed
 

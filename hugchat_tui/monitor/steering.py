@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sft.control import command_problem
+
+_CALLED = {
+    "learning_rate": "The learning rate",
+    "eval_every": "The first number",
+    "checkpoint_every": "The second number",
+}
+"""What a person knows the values by."""
 
 
 def learning_rate_problem(text: str) -> str | None:
@@ -11,8 +20,7 @@ def learning_rate_problem(text: str) -> str | None:
         value = float(text)
     except ValueError:
         return "A number, such as 1e-4."
-    problem = command_problem("set", {"learning_rate": value})
-    return f"{problem}." if problem else None
+    return _problem({"learning_rate": value})
 
 
 def read_cadence(text: str) -> tuple[int, int]:
@@ -27,5 +35,11 @@ def cadence_problem(text: str) -> str | None:
         evaluation, checkpoint = read_cadence(text)
     except ValueError:
         return "Two whole numbers, such as 50 100."
-    problem = command_problem("set", {"eval_every": evaluation, "checkpoint_every": checkpoint})
+    return _problem({"eval_every": evaluation, "checkpoint_every": checkpoint})
+
+
+def _problem(values: Mapping[str, object]) -> str | None:
+    problem = command_problem("set", values)
+    for key, words in _CALLED.items():
+        problem = problem.replace(key, words)
     return f"{problem}." if problem else None

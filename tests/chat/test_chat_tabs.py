@@ -223,3 +223,8 @@ async def test_jumping_reaches_tabs_where_the_sidebar_is_hidden(home: Home) -> N
         await it.until(lambda: len(it.app.screen_stack) > 1)
         await it.press("p")
         await it.until(lambda: it.app.focused is it.view.prompt, "the prompt")
+        await it.press("ctrl+o")
+        await it.until(lambda: len(it.app.screen_stack) > 1)
+        await it.press("m")
+        await it.until(lambda: it.app.focused is it.view.transcript, "the messages")
+        assert it.view.transcript.selected_key == it.session.branch[-1].id

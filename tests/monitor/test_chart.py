@@ -197,7 +197,7 @@ def toned(picture: Picture, tone: str) -> str:
 
 def test_a_chart_has_axes_with_round_numbers() -> None:
     rows = text_of(picture_of(history_of([place / 100 for place in range(301)])))
-    assert [row[:7].strip() for row in rows[1:10] if row[:7].strip()] == ["3", "2", "1", "0"]
+    assert [row[:9].strip() for row in rows[1:10] if row[:9].strip()] == ["3", "2", "1", "0"]
     assert rows[-1].split() == ["0", "100", "200", "300"]
     assert all(len(row) <= 60 for row in rows)
 
@@ -220,7 +220,7 @@ def test_what_the_title_says_is_in_the_unit_of_the_axis() -> None:
     picture = draw([trace], Measure("memory_bytes", "memory", "bytes", smooth=False), ChartView(domain=(0, 10)), 60, 12)
     title, *rows = text_of(picture)
     assert title.split() == ["memory", "GiB", "0.750"]
-    assert [row[:7].strip() for row in rows if row[:7].strip()] == ["1.2", "1.0", "0.8"]
+    assert [row[:9].strip() for row in rows if row[:9].strip()] == ["1.2", "1.0", "0.8"]
 
 
 def test_words_stand_where_there_is_nothing_to_draw() -> None:
@@ -233,16 +233,24 @@ def test_a_single_missing_value_among_thousands_is_marked() -> None:
     values[2500] = None
     picture = picture_of(history_of(values))
     assert toned(picture, BAD) == MISSING
-    assert text_of(picture)[-3].index(MISSING) == 8 + (60 - 8) // 2
+    assert text_of(picture)[-3].index(MISSING) == 10 + (60 - 10) // 2
 
 
 def test_a_single_point_is_drawn() -> None:
     assert toned(picture_of(history_of([None, 2.0])), "tone")
 
 
+def test_labels_of_a_narrow_range_tell_their_lines_apart_and_are_whole() -> None:
+    for values in ([2.8e-5, 3e-5], [1.6161e-4, 1.6171e-4]):
+        for log in (False, True):
+            rows = text_of(picture_of(history_of([*values]), log=log, height=20))
+            labels = [row[:9].strip() for row in rows[1:] if "┤" in row]
+            assert len(set(labels)) == len(labels) >= 2 and all("e-" in label[-3:] for label in labels), labels
+
+
 def test_values_below_nought_are_left_out_of_a_logarithmic_chart() -> None:
     rows = text_of(picture_of(history_of([0.0, -1.0, *(10.0**place for place in range(5))]), log=True))
-    labels = [row[:7].strip() for row in rows[1:10] if row[:7].strip()]
+    labels = [row[:9].strip() for row in rows[1:10] if row[:9].strip()]
     assert {"1", "100", "10k"} <= set(labels)
     assert "log" in rows[0]
 

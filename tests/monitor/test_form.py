@@ -8,13 +8,15 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from textual.content import Content
 from textual.widgets import Button
 
 from hugchat_tui.app import HugChatApp
 from hugchat_tui.common.dialogs import ChoiceDialog, ConfirmDialog
+from hugchat_tui.common.tones import WARN
 from hugchat_tui.monitor import form_facts
 from hugchat_tui.monitor.form_completion import gone_on
-from hugchat_tui.monitor.form_fields import Draft, field_at
+from hugchat_tui.monitor.form_fields import FIRST_DATA, Draft, field_at
 from hugchat_tui.monitor.form_rows import UNITS, rows
 from sft import config
 from sft.config import Recipe
@@ -75,13 +77,17 @@ async def test_each_problem_stands_at_its_field_and_the_first_has_the_focus(home
         await it.fill("training.batch_size", "0")
         await it.to("training")
         await it.press("left")  # fold it: what is wrong is to be seen all the same
+        await it.until(lambda: it.form.finder.problems, "the look at the data")
         await it.start()
+        missing = it.problems().pop("data.sources[0].path")
+        assert "nothere.jsonl is no file" in missing
         assert it.problems() == {
+            "data.sources[0].path": missing,
             "training.learning_rate": '"fast" is no number',
             "training.max_steps": '"2.5" is no whole number',
             "training.batch_size": "0 is below 1",
         }
-        assert it.form.body.place == "training.max_steps"
+        assert it.form.body.place == "data.sources[0].path"
         for place, text in (("training.learning_rate", "1e-4"), ("training.max_steps", "2")):
             await it.fill(place, text)
         await it.fill("training.batch_size", "1")
@@ -97,6 +103,19 @@ async def test_each_problem_stands_at_its_field_and_the_first_has_the_focus(home
         await it.start()
         assert "cannot be the name of a run" in it.problems()["name"]
         assert [run.name for run in list_runs(home.data)] == ["taken"]
+
+
+async def test_a_wrong_number_hides_nothing_that_is_wrong_with_the_data(home: Home, tmp_path: Path) -> None:
+    async with form(home, base=tiny_base(tmp_path), data=["/no/such/x.jsonl"], recipe=SHORT) as it:
+        await it.to("method.rank")
+        await it.until(lambda: FIRST_DATA in it.problems(), "the look at the data")
+        await it.until(lambda: "Rows are counted once data can be read." in it.preview(), "what is waited for")
+        await it.press("ctrl+u", "backspace", "down")
+        await it.until(lambda: "method.rank" in it.problems(), "the wrong number")
+        assert "/no/such/x.jsonl is no file" in it.problems()[FIRST_DATA]
+        await it.fill(FIRST_DATA, some_rows(tmp_path))
+        await it.until(lambda: "60 rows become 60 documents" in it.preview(), "the count, whatever the rank")
+        assert set(it.problems()) == {"method.rank"}
 
 
 async def test_a_base_that_cannot_be_used_is_told_at_its_field(home: Home, tmp_path: Path) -> None:
@@ -138,6 +157,31 @@ async def test_the_preview_counts_rows_tokens_and_steps_and_tells_what_is_traine
         await it.fill("training.max_steps", "5")
         await it.until(lambda: "5 steps" in it.preview(), "the other number of steps")
         assert it.form.finder.data.counted is counted, "the data is not read anew for that"
+
+
+async def test_too_few_steps_to_learn_anything_are_warned_of(home: Home, tmp_path: Path) -> None:
+    def title_in(tone: str) -> list[str]:
+        title = it.form._title.content
+        assert isinstance(title, Content)
+        return [title.plain[span.start : span.end] for span in title.spans if span.style == tone]
+
+    async with form(home, base=tiny_base(tmp_path), data=[some_rows(tmp_path, 3)], recipe=SHORT) as it:
+        await it.until(lambda: "1 step in all: too few to learn anything." in it.preview(), "the warning")
+        assert "Set max steps, more epochs or a smaller accumulation." in it.preview()
+        assert any("1 step" in words for words in title_in(WARN)), "the title warns, too"
+        await it.fill("training.max_steps", "4")
+        await it.until(lambda: "4 steps in all" in it.preview(), "the other number of steps")
+        assert "Raise max steps." in it.preview()
+        await it.fill("training.max_steps", "10")
+        await it.until(lambda: "10 steps of" in it.preview(), "enough of them")
+        assert "too few" not in it.preview() and not any("step" in words for words in title_in(WARN))
+
+
+async def test_the_preview_says_one_and_many_in_plain_numbers(home: Home, tmp_path: Path) -> None:
+    async with form(home, base=tiny_base(tmp_path), data=[some_rows(tmp_path, 1)], recipe=SHORT) as it:
+        await it.fill("training.max_steps", "200")
+        await it.until(lambda: "200 steps of 8 input rows: 1,600 times 1 input row" in it.preview(), "the steps")
+        assert "1 row becomes 1 document" in it.preview()
 
 
 async def test_what_decides_the_data_makes_it_read_anew(home: Home, tmp_path: Path) -> None:
@@ -191,6 +235,32 @@ async def test_another_recipe_changes_what_was_left_as_it_was(home: Home, tmp_pa
         await it.press("enter")
         await it.until(lambda: "recipe" in it.problems(), "the problem")
         assert "No recipe is called" in it.problems()["recipe"]
+
+
+async def test_the_made_name_follows_a_base_that_is_not_here(home: Home) -> None:
+    async with form(home, data=["rows.jsonl"]) as it:
+        await it.until(lambda: it.form.body.list.made.get("name", "").startswith("starter-rows-"), "the name")
+        await it.fill("recipe", "gpt2-xl")
+        await it.press("enter")
+        await it.until(lambda: it.form.body.list.made["name"].startswith("gpt2-xl-rows-"), "the other name")
+
+
+async def test_no_steps_say_what_they_mean(home: Home) -> None:
+    async with form(home, size=(80, 24)) as it:
+        assert "steps · default 0, as epochs say" in next(
+            line for line in it.text().splitlines() if "max steps" in line
+        )
+
+
+async def test_the_footer_names_the_same_keys_in_the_form_and_in_the_preview(home: Home) -> None:
+    def keys() -> dict[str | None, str]:
+        return {binding.id: binding.key for binding in it.form.key_bar.bindings()}
+
+    async with form(home) as it:
+        before = keys()
+        await it.press("f6")
+        await it.until(lambda: it.form.preview.has_focus, "the preview")
+        assert keys()["form.editor"] == before["form.editor"] == "ctrl+g"
 
 
 async def test_an_earlier_runs_recipe_is_kept_whatever_the_base(home: Home, tmp_path: Path) -> None:
@@ -293,6 +363,28 @@ async def test_on_a_small_screen_the_preview_takes_the_place_of_the_form(home: H
         await it.press("escape")
         await it.until(lambda: "learning rate" in it.text(), "the form")
         assert it.form.focused is it.form.body.input
+
+
+@pytest.mark.parametrize("size", [(120, 36), (160, 48)])
+async def test_a_start_that_is_refused_in_the_preview_leads_to_the_wrong_field(
+    home: Home, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with form(home, size=size, base=tiny_base(tmp_path), recipe=SHORT) as it:
+        await it.press("f6")
+        await it.until(lambda: it.form.preview.has_focus, "the preview")
+        await it.start()
+        await it.until(lambda: "is empty: name a file" in it.text(), "the form")
+        await it.press("x")
+        assert (it.form.body.place, it.value(FIRST_DATA)) == (FIRST_DATA, "x")
+
+
+async def test_a_folder_that_cannot_be_made_is_told_at_the_output_in_words(home: Home, tmp_path: Path) -> None:
+    async with form(home, base=tiny_base(tmp_path), data=[some_rows(tmp_path)], recipe=SHORT) as it:
+        await it.fill("name", "harbour")
+        await it.fill("output", "/proc/nope/x")
+        await it.start()
+        assert it.problems() == {"output": "/proc/nope/x cannot be made: No such file or directory"}
+        assert it.form.body.place == "output"
 
 
 async def test_words_from_outside_are_no_markup_and_no_control_sequences(home: Home) -> None:

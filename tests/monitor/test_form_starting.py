@@ -64,6 +64,32 @@ async def test_a_run_that_starts_while_another_mode_is_shown_is_handed_over_when
         await it.until(lambda: it.app.screen is it.screen, "the chat")
 
 
+async def test_data_of_no_known_format_is_refused_at_its_field_until_it_is_mended(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(form_actions, "start", lambda recipe, run: None)
+    rows = tmp_path / "harbour-rows.jsonl"
+    rows.write_text('{"colour": "red", "size": 3}\n' * 20, "utf-8")
+    async with form(home, base=tiny_base(tmp_path), data=[str(rows)], recipe=SHORT) as it:
+        await it.fill("name", "harbour")
+        await it.start()  # before anything is known of the data
+        assert "are of no format that is known" in it.problems()[FIRST_DATA]
+        assert it.form.body.place == FIRST_DATA and not it.ended
+        some_rows(tmp_path)
+        await it.start()
+        await it.until(lambda: it.ended, "the start with other rows in the same file")
+
+
+async def test_rows_that_are_known_to_be_bad_are_refused(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"instruction": "", "output": 3}\n' * 3, "utf-8")
+    some_rows(tmp_path)
+    async with form(home, base=tiny_base(tmp_path), data=["*.jsonl"], recipe=SHORT) as it:
+        await it.until(lambda: it.form.finder.problems, "the count")
+        await it.start()
+        assert "3 of 63 rows cannot be used" in it.problems()[FIRST_DATA]
+        assert not it.ended
+
+
 async def test_a_form_that_was_refused_is_filled_in_further(home: Home) -> None:
     async with form(home, recipe=SHORT) as it:
         await it.start()

@@ -63,6 +63,26 @@ def test_the_newest_record_of_each_type_is_kept_and_an_end_only_until_the_run_go
     assert history.evaluation is not None and history.evaluation["loss"] == 3.0
 
 
+def test_a_start_leaves_the_last_step_and_the_alert_of_the_one_before_behind() -> None:
+    history = RunHistory()
+    history.apply([step(1), record("alert", kind="slow"), record("phase", name="evaluating")])
+    assert history.step is not None and history.alert is not None
+    history.apply([record("phase", name="starting")])
+    assert history.step is None and history.alert is None and len(history.alerts) == 1
+    history.apply([step(2)])
+    assert history.step is not None and history.step["step"] == 2
+
+
+def test_an_alert_is_recent_until_fifty_steps_came_behind_it_and_listed_for_good() -> None:
+    history = RunHistory()
+    history.apply([step(1), record("alert", kind="slow"), *(step(number) for number in range(2, 51))])
+    assert history.alert is not None
+    history.apply([step(51)])
+    assert history.alert is None and len(history.alerts) == 1
+    history.apply([record("alert", kind="flat"), step(52)])
+    assert history.alert is not None and history.alert["kind"] == "flat"
+
+
 def test_the_best_evaluation_is_the_lowest_that_still_stands() -> None:
     history = RunHistory()
     history.apply([step(10), evaluation(10, 3.0), step(20), evaluation(20, 1.0), step(30), evaluation(30, 2.0)])

@@ -103,5 +103,5 @@ def test_whatever_events_say_there_is_a_row_and_a_header(data: Path, lines: list
 
 @given(record=RECORDS.filter(lambda record: record["type"] in ("alert", "end")))
 def test_whatever_an_end_says_it_is_one_clean_line(record: dict[str, Any]) -> None:
-    words, _ = news_of("odd", record)
+    words = news_of("odd", record).words
     assert words and "\x1b" not in words and "\n" not in words

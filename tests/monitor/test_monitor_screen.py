@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from textual.screen import Screen
+from textual.widgets import OptionList
 
 from hugchat_tui.monitor.charts_pane import ChartsPane
 from hugchat_tui.monitor.run_table import RunTable
@@ -132,6 +133,26 @@ async def test_overlaid_runs_are_drawn_together_and_their_recipes_compared(home:
         await it.press("escape")
         assert it.in_monitor and "overlaid" not in it.text()
         await it.until(lambda: len(it.at._shown) == 1)
+
+
+async def test_the_palette_means_the_run_before_other_things_of_that_name(home: Home) -> None:
+    Written(home.data, "one").launched().steps(1, 3)
+    async with monitor(home) as it:
+        await it.press("ctrl+p", *"pause")
+        found = it.app.screen.query_one(OptionList)
+        await it.until(lambda: found.option_count > 1, "what is found")
+        await it.until(lambda: "Pause run" in str(found.get_option_at_index(0).prompt))
+        assert "Pause download" in it.text()
+
+
+async def test_on_a_small_screen_the_footer_says_how_to_get_back_to_the_list(home: Home) -> None:
+    Written(home.data, "one").launched().steps(1, 3)
+    async with monitor(home, size=NARROW) as it:
+        assert "esc Runs" not in it.text()
+        await it.press("enter")
+        await it.until(lambda: it.text().splitlines()[-1].startswith(" esc Runs"))
+        await it.press("escape")
+        await it.until(lambda: it.at.table.has_focus and "esc Runs" not in it.text())
 
 
 async def test_a_letter_that_changes_no_row_draws_none_and_arranges_nothing(

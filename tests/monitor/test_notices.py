@@ -28,6 +28,23 @@ async def test_an_end_is_told_in_the_chat_in_the_library_and_over_dialogs(home: 
         await it.until(lambda: "one failed at step 5. The disk is full. Free some space." in it.notices())
 
 
+async def test_after_a_notice_the_monitor_shows_the_run_that_it_was_about(home: Home) -> None:
+    written = [Written(home.data, name).launched().steps(1, 5) for name in ("one", "two")]
+    async with monitor(home) as it:
+        await it.to_run("two")
+        await it.press("f9")
+        assert it.in_chat
+        written[0].ended("done", 5)
+        await it.runs.refresh()
+        await it.until(lambda: it.notices() == ["one is done at step 5. f9, then c chats with it."])
+        await it.press("f9")
+        await it.until(lambda: it.at.table.row is not None and it.at.table.row.name == "one", "its row")
+        await it.to_run("two")
+        written[1].ended("done", 5)
+        await it.runs.refresh()
+        await it.until(lambda: "two is done at step 5." in it.notices(), "no way there: it is in view")
+
+
 @pytest.mark.parametrize(("bell", "rung"), [("on", 1), ("off", 0)])
 async def test_the_bell_is_rung_for_those_who_want_it(
     home: Home, monkeypatch: pytest.MonkeyPatch, bell: str, rung: int
@@ -74,7 +91,7 @@ def test_words_of_an_end_are_cleaned_and_on_one_line() -> None:
         "words": "\x1b]0;x\x07 broke\nTraceback",
         "hint": "",
     }
-    words, severity = news_of("one", record)
+    _, words, severity, _ = news_of("one", record)
     assert "\x1b" not in words and "\n" not in words and "Traceback" not in words and severity == "error"
 
 

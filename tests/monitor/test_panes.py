@@ -130,13 +130,15 @@ def test_the_processors_share_is_of_the_time_between_two_readings() -> None:
 
 @pytest.mark.parametrize("text", ["", "fast", "0", "-1", "2", "nan", "1e400"])
 def test_learning_rates_that_mean_nothing_are_refused(text: str) -> None:
-    assert learning_rate_problem(text)
+    problem = learning_rate_problem(text)
+    assert problem and "learning_rate" not in problem
     assert learning_rate_problem("1e-4") is None
 
 
 @pytest.mark.parametrize("text", ["", "5", "a b", "1 2 3", "-1 5", "1.5 2"])
 def test_cadences_that_mean_nothing_are_refused(text: str) -> None:
-    assert cadence_problem(text)
+    problem = cadence_problem(text)
+    assert problem and "_every" not in problem
     assert cadence_problem("0, 100") is None
 
 
@@ -153,4 +155,6 @@ def test_time_left_is_of_this_start_and_not_of_pauses_or_clocks() -> None:
     assert left_s(history, 7, 100) == 186.0
     assert seconds_a_step(history_of((1, 10.0), (2, 12.0), (3, 5.0))) == 2.0
     assert left_s(history, 100, 100) is None and left_s(history, 7, 0) is None
+    history.apply([{"type": "phase", "time": 5000.0, "name": "starting"}])
+    assert left_s(history, 7, 100) is None, "it was started again"
     assert left_s(history_of((1, 10.0), (2, 11.0), started=10.5), 2, 100) is None, "one step of this start says nothing"

@@ -254,8 +254,8 @@ async def test_ends_alerts_and_crashes_are_told_once(tmp_path: Path, monkeypatch
         await service.refresh()
         assert notices.said == [
             ("warning", "done: It is flat."),
-            ("information", "done is done at step 100. f9, then c, chats with it."),
-            ("error", "gone ended without a word, at step 7. f9, r resumes it."),
+            ("information", "done is done at step 100. f9, then c chats with it."),
+            ("error", "gone ended without a word, at step 7. f9, then r resumes it."),
         ]
         assert notices.alarms == 3
 
@@ -269,7 +269,7 @@ async def test_runs_that_went_when_the_app_quit_are_told_at_the_next_start(
         pass
     went.ended("failed", 5, "The disk is full.")
     async with started(tmp_path, monkeypatch) as (_, notices):
-        assert notices.said == [("error", "went ended while the app was closed: failed.")]
+        assert notices.said == [("error", "went failed while the app was closed. f9, then r resumes it.")]
     async with started(tmp_path, monkeypatch) as (_, notices):
         assert notices.said == []
     assert load_notes(tmp_path).going == (str(stays.run.path),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from sft.config import Recipe, with_values
 from sft.control import ControlReader
 from sft.runs import RunDirectory
 from tests.chat.driving import Home
-from tests.monitor.driving import Monitor, monitor
+from tests.monitor.driving import Monitor, Written, monitor
 from tests.sft.training import driving
 from tests.sft.training.driving import Running, events, new_run, tiny_recipe
 
@@ -118,6 +119,36 @@ async def test_a_killed_run_is_told_and_resumed_by_key(home: Home, tmp_path: Pat
     finally:
         if running.process.poll() is None:
             running.kill_everything()
+
+
+async def test_what_is_advised_of_a_run_that_does_not_go_can_be_done(home: Home) -> None:
+    Written(home.data, "finished").launched().steps(1, 100).ended("done")
+    Written(home.data, "halted").launched().steps(1, 40).ended("stopped", 40)
+    async with monitor(home) as it:
+        said = {
+            "finished": "finished is not going: it is done. b starts another run",
+            "halted": "halted is not going: it is stopped. r resumes it.",
+        }
+        for name, words in said.items():
+            await it.to_run(name)
+            await it.press("p", "s")
+            found = partial(lambda words: sum(words in notice for notice in it.notices()) == 2, words)
+            await it.until(found, words)
+        await it.to_run("finished")
+        await it.press("r")
+        await it.until(lambda: any("finished is done. b starts another run" in notice for notice in it.notices()))
+
+
+async def test_who_stops_a_run_is_told_whether_there_is_a_checkpoint_to_resume(home: Home) -> None:
+    written = Written(home.data, "fresh").launched()
+    async with monitor(home) as it:
+        await it.press("x")
+        await it.until(lambda: "it starts from the beginning" in it.question(), "the dialog")
+        await it.press("escape")
+        written.steps(1, 40).checkpoint(40)
+        await it.looked()
+        await it.press("x")
+        await it.until(lambda: "It can be resumed from its checkpoints." in it.question(), "the dialog")
 
 
 async def test_the_run_outlives_the_program(home: Home, tmp_path: Path) -> None:

@@ -172,6 +172,27 @@ def test_the_states_of_a_run(run: RunDirectory, living: subprocess.Popen[bytes])
     assert (read_status(run).state, read_status(run).resumable) == ("done", False)
 
 
+def test_a_run_that_was_killed_and_is_started_again_prepares_until_its_ranks_tell_of_themselves(
+    run: RunDirectory, living: subprocess.Popen[bytes]
+) -> None:
+    launched(run, living.pid)
+    starting = ("phase", {"name": "starting", "words": ""})
+    told(run, starting, BEGUN, ("step", {"step": 9, "loss": 0.5}), ("eval", {"step": 9, "loss": 0.7}))
+    checkpoint(run, 5)
+    told(run, starting, ("phase", {"name": "preparing data", "words": "9 rows"}))
+    status = read_status(run)
+    assert (status.state, status.words, status.step, status.total_steps) == ("preparing", "9 rows", 5, 10)
+    assert (status.loss, status.eval_loss) == (None, None), "they are of the processes before"
+    told(run, ("run", {"total_steps": 10, "version": 1, "resumed_from": 4}))
+    assert (read_status(run).state, read_status(run).step) == ("running", 4)
+    told(run, ("step", {"step": 6, "loss": 0.25}))
+    assert (read_status(run).step, read_status(run).loss) == (6, 0.25)
+    living.kill()
+    living.wait()
+    told(run, starting)
+    assert (read_status(run).state, read_status(run).step) == ("crashed", 6)
+
+
 def test_another_process_that_got_the_pid_is_not_the_run(run: RunDirectory, living: subprocess.Popen[bytes]) -> None:
     launched(run, living.pid, started=psutil.Process(living.pid).create_time() - 3600)
     told(run, BEGUN, STEP)

@@ -9,14 +9,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 
+from hugchat_tui.sft_watch import wait
 from sft import config
 from sft.config import Recipe
 from sft.control import send
-from sft.events import Record, tail
+from sft.events import EventWriter, Record, tail
 from sft.runs import RunDirectory, create_run, read_status
 
 # What the stand-ins begin with. `run` is the run, `tell` writes an event.
@@ -214,6 +217,31 @@ def test_a_run_is_stopped_while_its_data_is_prepared(run: RunDirectory, start: S
     assert running.wait() == 0
     assert end_of(run)["how"] == "stopped"
     assert len(events(run, "step")) == 1
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_run_that_is_stopped_before_its_first_step_says_where_it_goes_on(
+    run: RunDirectory, start: Start, kept: bool
+) -> None:
+    if kept:
+        (run.checkpoints / "step-5").mkdir(parents=True)
+    running = start("tell('run')\nwhile True: time.sleep(60)")
+    until(run, "run", running)
+    running.terminate()
+    assert running.wait() == 0
+    end = end_of(run)
+    assert (end["how"], end["words"]) == ("stopped", "It was stopped before its first step.")
+    assert ("from the last checkpoint" in end["hint"], "from the beginning" in end["hint"]) == (kept, not kept)
+
+
+@pytest.mark.parametrize(("step", "words"), [(0, "trial: stopped; nothing was trained."), (7, "trial: stopped.")])
+def test_who_waits_for_a_run_hears_whether_anything_was_trained(run: RunDirectory, step: int, words: str) -> None:
+    with EventWriter(run.events) as writer:
+        writer.write("end", how="stopped", step=step, words="", hint="")
+    said: list[str] = []
+    progress = SimpleNamespace(say=lambda words: None, show=lambda *words: None)
+    command: Any = SimpleNamespace(progress=progress, answer=lambda document, words: said.append(words))
+    assert (wait(command, run, 0), said) == (0, [words])
 
 
 def test_a_stop_command_is_obeyed_while_the_data_is_prepared_and_others_wait(run: RunDirectory, start: Start) -> None:

@@ -63,6 +63,8 @@ class Transcript(TranscriptView, can_focus=True):
         ),
     ]
 
+    jump_label = "m"
+
     CursorMoved: TypeAlias = messages.CursorMoved
     Copied: TypeAlias = messages.Copied
     LinkActivated: TypeAlias = messages.LinkActivated
