@@ -10,7 +10,6 @@ What is counted is kept: the run finds it prepared.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from engine.checkpoints.children import Report, connect_to_parent
 from engine.checkpoints.paths import data_dir
 from engine.checkpoints.resolve import resolve
 from engine.errors import EngineError
+from engine.priority import lower_priority
 from hugchat_tui.common.format import counted
 from sft import config
 from sft.data.building import TooManyBadRowsError
@@ -36,6 +36,7 @@ from sft.data.sources import Source, files_of, read
 from sft.data.tokenizer import ChatTokenizer, kept_chat_tokenizer
 from sft.preparation import selection
 
+_NICENESS = 10
 _FIRST_ROWS = 5
 _MOST_READ = 200  # rows of a source, while they are bad
 
@@ -65,8 +66,8 @@ def _at(place: str) -> Iterator[None]:
 
 
 def main() -> int:
-    os.nice(10)  # the person goes on typing meanwhile
     report = connect_to_parent()
+    lower_priority(_NICENESS)  # the person goes on typing meanwhile
     try:
         _look(config.load(Path(sys.argv[1])), int(sys.argv[2]), report)
     except _WrongError as error:

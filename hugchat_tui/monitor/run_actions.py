@@ -88,7 +88,7 @@ class RunActions(ModeScreen):
 
     def action_pause_run(self) -> None:
         if (row := self._going()) is not None:
-            command = "continue" if self.service.will_be_paused(row) else "pause"
+            command = "continue" if self.service.asked.will_be_paused(row) else "pause"
             self._ask(row, command, command)
 
     @background("dialog", exclusive=True, opens_dialog=True)

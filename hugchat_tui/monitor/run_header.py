@@ -22,9 +22,9 @@ from hugchat_tui.monitor.run_columns import MARKS, ago, share_words
 from hugchat_tui.sft_text import loss_text
 
 if TYPE_CHECKING:
+    from hugchat_tui.monitor.asked import Asked
     from hugchat_tui.monitor.follower import RunFollower
     from hugchat_tui.monitor.rows import RunRow
-    from hugchat_tui.monitor.service import Asked
 
 _LATE_S = 30.0  # a run tells of itself every ten seconds
 _BAR = 24

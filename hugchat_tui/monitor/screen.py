@@ -170,7 +170,7 @@ class MonitorScreen(RunActions):
     def _show_header(self) -> None:
         row = self.table.row
         follower = self.service.follower(row.run) if row is not None else None
-        self.header.show(row, follower, self.service.asked_of(row.run) if row is not None else ())
+        self.header.show(row, follower, self.service.asked.of(row.run) if row is not None else ())
         self._run_line.refresh()
         labels = tuple(self.footer_label(binding) for binding in bindings("runs") if binding.show)
         if labels != self._labels:

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from hugchat_tui.common.clean import clean_line
 from hugchat_tui.common.tasks import start
 from hugchat_tui.library.telling import OnNotice
+from hugchat_tui.monitor.asked import Asked, Questions
 from hugchat_tui.monitor.news import News, losses, missed, news_of
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ Change = Literal["rows", "history", "asked"]
 """rows: of the list. history: of a run that is followed. asked: something was asked of a run, or answered."""
 
 _SHOWN_S, _HIDDEN_S, _ASKED_S = 1.0, 5.0, 0.3  # between two looks at the runs
-_ANSWER_SHOWN_S = 12.0
 _CLOSE_S = 3.0
 _MODULES = (
     "hugchat_tui.monitor.follower",
@@ -45,25 +42,11 @@ _MODULES = (
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Asked:
-    """Something that was asked of a run. answer: its own words, "" until it has answered."""
-
-    id: str
-    path: Path
-    name: str
-    words: str
-    at: float = field(default_factory=time.monotonic)
-    answer: str = ""
-    answered_at: float = 0.0
-
-
 class MonitorService:
     """State and work of the monitor. The constructor does nothing; everything here belongs to one event loop.
 
     rows: what is known of each run, by name. problem: why looking for runs failed. in_view: the person is in the
-    monitor. told_of: the run of the last notice that came while they were not. asked: what runs were asked, until some
-    time after they answered.
+    monitor. told_of: the run of the last notice that came while they were not. asked: what runs were asked.
     """
 
     def __init__(self, services: Services, on_notice: OnNotice, on_alarm: Callable[[], None] = lambda: None) -> None:
@@ -77,7 +60,7 @@ class MonitorService:
         self.ready = False
         self.in_view = False
         self.told_of = ""
-        self.asked: list[Asked] = []
+        self.asked = Questions()
         self._data = Path()
         self._reader: RunReader | None = None
         self._reading = asyncio.Lock()
@@ -127,8 +110,7 @@ class MonitorService:
                 cleaned = True
                 await asyncio.to_thread(_remove_leftovers, self._data)
             more = reading is not None and reading.more
-            waiting = any(not each.answer for each in self.asked)
-            pause = 0.0 if more else _ASKED_S if waiting else _SHOWN_S if self.in_view else _HIDDEN_S
+            pause = 0.0 if more else _ASKED_S if self.asked.waiting else _SHOWN_S if self.in_view else _HIDDEN_S
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), pause)
             if self._closed:
@@ -174,7 +156,8 @@ class MonitorService:
                 self._hear(path, record)
             for news in losses(before, self.rows) if self.ready else missed(reading.going_before, self.rows):
                 self._alarm(news)
-            self._settle_asked()
+            for words in self.asked.settle(self.rows):
+                self._on_notice(words, "warning")
             await self._remember_going(reading)
             self.ready = True
         self._tell("rows")
@@ -214,7 +197,8 @@ class MonitorService:
     def _hear(self, path: Path, record: Record) -> None:
         """An answer, an alert or an end, since the last look."""
         if record["type"] == "ack":
-            self._answer(record)
+            if self.asked.answer(record):
+                self._tell("asked")
             return
         row = self._row_at(path)
         self._alarm(news_of(row.name if row is not None else path.name, record))
@@ -247,12 +231,11 @@ class MonitorService:
         return self._followers.get(run.path)
 
     def _followed(self) -> None:
-        if any(not each.answer for each in self.asked):
+        for each in self.asked.waiting:
             for follower in self._followers.values():
-                for each in self.asked:
-                    record = follower.history.acks.get(each.id)
-                    if record is not None:
-                        self._answer(record)
+                record = follower.history.acks.get(each.id)
+                if record is not None and self.asked.answer(record):
+                    self._tell("asked")
         self._tell("history")
 
     # What is asked
@@ -262,40 +245,9 @@ class MonitorService:
         from sft.control import send
 
         identity = await asyncio.to_thread(send, row.run.path, command, **values)
-        self.asked.append(Asked(identity, row.run.path, row.name, words))
+        self.asked.every.append(Asked(identity, row.run.path, row.name, words))
         self._tell("asked")
         self.look()
-
-    def asked_of(self, run: RunDirectory) -> list[Asked]:
-        """What a run was asked and has not answered, or answered just now."""
-        return [each for each in self.asked if each.path == run.path]
-
-    def will_be_paused(self, row: RunRow) -> bool:
-        """Whether it waits, once it has done what it was asked."""
-        asked = [each.words for each in self.asked_of(row.run) if not each.answer]
-        last = next((words for words in reversed(asked) if words in ("pause", "continue")), "")
-        return last == "pause" if last else row.status.state == "paused"
-
-    def _answer(self, record: Record) -> None:
-        for each in self.asked:
-            if each.id == record.get("id") and not each.answer:
-                each.answer, each.answered_at = clean_line(str(record.get("words") or "done")), time.monotonic()
-                self._tell("asked")
-
-    def _settle_asked(self) -> None:
-        """Forget old answers, and say what will never be answered."""
-        now = time.monotonic()
-        kept = []
-        for each in self.asked:
-            row = self._row_at(each.path)
-            if each.answer:
-                if now - each.answered_at < _ANSWER_SHOWN_S:
-                    kept.append(each)
-            elif row is None or (not row.going and row.read_at > each.at):
-                self._on_notice(f"{each.name} ended before it answered: {each.words}.", "warning")
-            else:
-                kept.append(each)
-        self.asked = kept
 
     async def kill(self, row: RunRow) -> bool:
         """End its processes at once; False when they are none of this machine's."""

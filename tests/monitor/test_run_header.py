@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from hugchat_tui.monitor.asked import Asked
 from hugchat_tui.monitor.follower import RunFollower
 from hugchat_tui.monitor.rows import RunReader
 from hugchat_tui.monitor.run_columns import facts, progress_words
 from hugchat_tui.monitor.run_header import RunHeader
 from hugchat_tui.monitor.run_notes import set_note
-from hugchat_tui.monitor.service import Asked
 from hugchat_tui.sft_text import event_line, loss_text
 from sft.events import tail
 from tests.monitor.driving import Written

@@ -288,10 +288,10 @@ async def test_a_command_is_shown_until_it_is_answered(tmp_path: Path, monkeypat
     async with started(tmp_path, monkeypatch) as (service, notices):
         (row,) = service.rows
         await service.send(row, "save", "save")
-        assert [each.answer for each in service.asked_of(row.run)] == [""]
+        assert [each.answer for each in service.asked.of(row.run)] == [""]
         written.answer("a checkpoint is written after this step")
-        await until(lambda: service.asked_of(row.run)[0].answer)
-        assert service.asked_of(row.run)[0].answer == "a checkpoint is written after this step"
+        await until(lambda: service.asked.of(row.run)[0].answer)
+        assert service.asked.of(row.run)[0].answer == "a checkpoint is written after this step"
         assert notices.said == []
 
 
@@ -302,7 +302,7 @@ async def test_a_run_that_ends_first_never_answers_and_that_is_told(
     async with started(tmp_path, monkeypatch) as (service, notices):
         await service.send(service.rows[0], "save", "save")
         written.ended("done")
-        await until(lambda: not service.asked)
+        await until(lambda: not service.asked.every)
         assert ("warning", "ends ended before it answered: save.") in notices.said
 
 
@@ -311,9 +311,9 @@ async def test_a_pause_that_is_not_answered_yet_counts(tmp_path: Path, monkeypat
     Written(tmp_path, "slow").launched().steps(1, 5)
     async with started(tmp_path, monkeypatch) as (service, _):
         (row,) = service.rows
-        assert not service.will_be_paused(row)
+        assert not service.asked.will_be_paused(row)
         await service.send(row, "pause", "pause")
-        assert service.will_be_paused(row)
+        assert service.asked.will_be_paused(row)
 
 
 async def test_runs_that_are_not_shown_any_more_are_not_followed(
